@@ -1,0 +1,84 @@
+"""Pods and their slots."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+DEFAULT_SLOTS = 3
+"""Slots of a pod where its pool says nothing else."""
+
+
+class SlotStatus(enum.StrEnum):
+    """What the slot row says. The row is the hold: at most one run per slot, one slot per run."""
+
+    IDLE = "idle"
+    RUNNING = "running"  # a run is queued for it or runs in it, or its interrupted apply may still live
+    RESERVED = "reserved"  # kept for a run that waits for its confirmation
+
+
+class Closed(enum.StrEnum):
+    """Why a slot gets no work. An open slot has none of these."""
+
+    STARTING = "starting"  # its process has not yet proven that nothing of an earlier run is alive
+    NOT_ANSWERING = "not_answering"  # it did not claim in time; opens when it answers
+    DRAINING = "draining"  # its pod is going
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """One place in a pod where one phase runs."""
+
+    pod_name: str
+    slot_id: int  # from 1
+    agent_id: str
+    pool: str
+    status: SlotStatus
+    run_id: int | None
+    task_type: str | None  # type of that run
+    closed: Closed | None
+    online: bool  # its agent's heartbeat is fresh
+    updated_at: int  # ms
+
+    @property
+    def queue(self) -> str:
+        """`pod.slot`."""
+        return f"{self.pod_name}.{self.slot_id}"
+
+    @property
+    def usable(self) -> bool:
+        """Tell whether new work may be placed here."""
+        return self.closed is None and self.online
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A slot process as it names itself in every write."""
+
+    pod_name: str
+    slot_id: int
+    agent_id: str  # one boot of the pod
+    boot: str  # one boot of the slot's process
+
+    @property
+    def owner(self) -> str:
+        """The owner column of a run that this process holds."""
+        return f"{self.agent_id}/{self.slot_id}/{self.boot}"
+
+    @property
+    def queue(self) -> str:
+        """`pod.slot`."""
+        return f"{self.pod_name}.{self.slot_id}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pod:
+    """One worker container, or one process group on this machine."""
+
+    name: str
+    agent_id: str
+    pool: str
+    slots: int
+    status: str  # online, draining, offline
+    created_at: int  # ms
+    last_heartbeat: int | None  # ms

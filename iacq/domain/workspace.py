@@ -1,0 +1,48 @@
+"""A workspace: one Terraform configuration with its variables and its state."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from iacq.errors import InvalidInput
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
+DEFAULT_POOL = "default"
+
+
+def check_name(name: str, *, field: str = "workspace") -> str:
+    """Return `name`, which will become part of paths and queue names.
+
+    Raises InvalidInput: anything but letters, digits, `_` and `-`, at most 50, starting with a letter or digit.
+    """
+    if not NAME.fullmatch(name):
+        shown = ascii(name if len(name) <= 60 else name[:57] + "...")
+        raise InvalidInput(
+            f"{field} {shown} is not a valid name",
+            field=field,
+            hint="use letters, digits, '_' and '-', at most 50 of them, starting with a letter or digit",
+        )
+    return name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workspace:
+    """One row of `workspaces`."""
+
+    name: str
+    pool: str
+    path: str  # absolute directory that is packed when a run is enqueued
+    auto_apply: bool
+    variables: Mapping[str, Any] = field(default_factory=dict)  # text as typed, or a JSON value
+    var_files: tuple[str, ...] = ()  # absolute paths, read when a run is enqueued
+    environment: Mapping[str, str] = field(default_factory=dict)
+    secret_names: tuple[str, ...] = ()  # variables whose values are stored encrypted only
+    plan_expires: int | None = None  # ms until an unconfirmed plan is discarded; None: the setting
+    locked_by: str | None = None
+    locked_reason: str | None = None
+    locked_at: int | None = None  # ms
+    created_at: int = 0  # ms
+    updated_at: int = 0  # ms

@@ -1,0 +1,165 @@
+"""Settings: the only reader of the environment. Each has the prefix `IACQ_`; a `.env` beside the process works.
+
+With none set, everything is embedded: SQLite, Valkey and files under `IACQ_HOME`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import getpass
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dotenv
+
+from iacq.errors import InvalidInput
+
+PREFIX = "IACQ_"
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZES = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+
+
+def duration(text: str) -> float:
+    """Read `45s`, `2h`, `7d`, `500ms` or plain seconds; returns seconds. Raises ValueError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?", text.strip())
+    if not match:
+        raise ValueError("expected a time such as 45s, 2h or 7d")
+    return float(match[1]) * _UNITS[match[2] or "s"]
+
+
+def size(text: str) -> int:
+    """Read `64MiB`, `1GiB` or plain bytes; returns bytes. Raises ValueError."""
+    match = re.fullmatch(r"(\d+)\s*([KMGT]iB|B)?", text.strip(), re.IGNORECASE)
+    if not match:
+        raise ValueError("expected a size such as 64MiB or 1GiB")
+    return int(match[1]) * _SIZES[(match[2] or "").upper()]
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Read a list separated by commas."""
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def path(text: str) -> Path:
+    """Read a path; `~` is the home directory."""
+    return Path(text).expanduser().absolute()
+
+
+def _setting(default: Any, meaning: str, parse: Callable[[str], Any] = str, *, secret: bool = False) -> Any:
+    metadata = {"default": default, "meaning": meaning, "parse": parse, "secret": secret}
+    value = parse(default) if isinstance(default, str) else default
+    return dataclasses.field(default=value, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All settings, parsed. Times are seconds, sizes bytes; None means what the meaning says."""
+
+    home: Path = _setting("~/.iacq", "directory of everything embedded; private", path)
+    database_url: str | None = _setting(None, "PostgreSQL or SQLite, as SQLAlchemy writes it; none: SQLite in HOME", secret=True)
+    broker_url: str | None = _setting(None, "Redis or Valkey; none: embedded, on a private unix socket", secret=True)
+    encryption_keys: tuple[str, ...] | None = _setting(
+        None, "base64 of 32 bytes each; the first encrypts, all decrypt; none: HOME/keys", words, secret=True
+    )
+    work_dir: Path | None = _setting(None, "work directories of slots; none: HOME/work", path)
+    provider_source: Path | None = _setting(None, "packed or unpacked provider mirror, tried before the registry", path)
+    provider_mirror: Path | None = _setting(None, "iacq's own unpacked mirror; none: HOME/providers", path)
+    terraform: str | None = _setting(None, "terraform or tofu; none: from PATH")
+    terraform_env: tuple[str, ...] = _setting((), "more variables (with * at the end) that terraform may see", words)
+    redis_server: str | None = _setting(None, "valkey-server or redis-server; none: from PATH, then from a wheel")
+    log_format: str = _setting("text", "text or json")
+    actor: str | None = _setting(None, "who acts: recorded with runs and confirmations; none: the login name")
+    lease: float = _setting("45s", "how long a claim holds without renewal", duration)
+    renew: float = _setting("15s", "how often it is renewed", duration)
+    lease_confirm: float = _setting("20s", "apart are the two looks that judge a lease lost", duration)
+    heartbeat: float = _setting("5s", "how often an agent says it is there", duration)
+    agent_offline: float = _setting("30s", "silence after which an agent gets no work", duration)
+    claim_timeout: float = _setting("60s", "how long a queued run waits for its slot to claim it", duration)
+    plan_timeout: float = _setting("2h", "longest plan phase", duration)
+    apply_timeout: float = _setting("12h", "longest apply phase", duration)
+    cancel_grace_plan: float = _setting("30s", "from SIGINT to SIGKILL of a plan", duration)
+    cancel_grace_apply: float = _setting("15m", "from SIGINT to SIGKILL of an apply", duration)
+    stop_grace: float = _setting("30s", "how long a stopping pod lets running phases end", duration)
+    plan_expires: float = _setting("7d", "after which an unconfirmed plan is discarded", duration)
+    reserve_for: float = _setting("24h", "how long a slot is kept for an unconfirmed plan", duration)
+    workdir_keep: float = _setting("1h", "how long the directory of a failed run is kept", duration)
+    disk_floor: int = _setting("1GiB", "free space below which a run does not start", size)
+    max_source: int = _setting("64MiB", "largest packed source", size)
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database, embedded or given."""
+        return self.database_url or f"sqlite:///{self.home / 'iacq.db'}"
+
+    @property
+    def broker_socket(self) -> Path:
+        """Socket of the embedded broker: short, since a socket path ends at about 108 bytes; in a private directory."""
+        wanted = self.home / "run" / "broker.sock"
+        if len(os.fsencode(wanted)) < 100:
+            return wanted
+        name = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"iacq-{os.getuid()}-{name}" / "broker.sock"
+
+    @property
+    def celery_broker_url(self) -> str:
+        """The broker, embedded or given."""
+        return self.broker_url or f"redis+socket://{self.broker_socket}"
+
+    @property
+    def work_root(self) -> Path:
+        """Where slots keep their directories."""
+        return self.work_dir or self.home / "work"
+
+    @property
+    def mirror(self) -> Path:
+        """Where iacq keeps unpacked providers."""
+        return self.provider_mirror or self.home / "providers"
+
+    @property
+    def who(self) -> str:
+        """Name recorded for what this process asks for. Claimed, not proven."""
+        return self.actor or getpass.getuser()
+
+
+def load(environment: Mapping[str, str] | None = None, directory: Path | None = None) -> Settings:
+    """Read settings from `environment` (default: this process's), then from `.env` in `directory`.
+
+    Raises InvalidInput that names the variable.
+    """
+    return Settings(**{name: value for name, (value, _) in _read(environment, directory).items()})
+
+
+def sources(environment: Mapping[str, str] | None = None, directory: Path | None = None) -> dict[str, str]:
+    """Tell where each setting comes from: `environment`, `.env` or `default`."""
+    given = {name: source for name, (_, source) in _read(environment, directory).items()}
+    return {entry.name: given.get(entry.name, "default") for entry in dataclasses.fields(Settings)}
+
+
+def _read(environment: Mapping[str, str] | None, directory: Path | None) -> dict[str, tuple[Any, str]]:
+    environment = os.environ if environment is None else environment
+    file = (directory or Path.cwd()) / ".env"
+    from_file = dotenv.dotenv_values(file) if file.is_file() else {}
+    found: dict[str, tuple[Any, str]] = {}
+    for entry in dataclasses.fields(Settings):
+        variable = PREFIX + entry.name.upper()
+        for values, source in ((environment, "environment"), (from_file, ".env")):
+            text = values.get(variable)
+            if text:
+                found[entry.name] = (_parse(entry, variable, text), source)
+                break
+    return found
+
+
+def _parse(entry: dataclasses.Field[Any], variable: str, text: str) -> Any:
+    try:
+        return entry.metadata["parse"](text)
+    except ValueError as error:
+        shown = "its value" if entry.metadata["secret"] else repr(text)
+        raise InvalidInput(f"{variable}: {shown} cannot be read: {error}", field=variable) from error
