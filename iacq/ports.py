@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from iacq.domain.configuration import Configuration
 from iacq.messages import Doorbell
 
 
@@ -19,6 +20,10 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds that never go back, for intervals within one process."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
         ...
 
     def boottime(self) -> float:
@@ -136,33 +141,87 @@ class EndUnknown(Exception):  # noqa: N818 - it says what happened
     """The program is gone with its keeper and left no result."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class SourceFacts:
+    """What a source says about its state."""
+
+    configuration: Configuration
+    state: bytes | None  # a terraform.tfstate with content beside the configuration, which is never packed
+
+
 class Source(Protocol):
     """Where a workspace's configuration comes from."""
+
+    def look(self, location: str) -> SourceFacts:
+        """Read the root module. Raises InvalidInput if it cannot be read or is none."""
+        ...
 
     def pack(self, location: str, *, limit: int) -> bytes:
         """Return the configuration as a tar.gz. Raises InvalidInput that names the field and the fix."""
         ...
 
 
-class LogSink(Protocol):
-    """Takes the log of one phase, in order."""
+@dataclass(frozen=True, kw_only=True)
+class RunTree:
+    """The directory of one claim of a run."""
 
-    def write(self, text: str) -> None:
-        """Append one or more whole lines (with ANSI colours; readers strip them)."""
+    home: Path  # all that belongs to it; removed as a whole
+    tree: Path  # inside: source, .terraform, plan.out, terraform.tfstate
+    path: Path  # canonical: a link to `tree`, the same wherever the run is applied; terraform's directory
+    scratch: Path  # inside home: variable files, TMPDIR
+
+
+@dataclass(frozen=True, kw_only=True)
+class Init:
+    """One way to run `terraform init`; the next one is tried if it fails."""
+
+    label: str  # for the log: where providers come from
+    environment: Mapping[str, str]  # added to the environment of this init
+
+
+class Workshop(Protocol):
+    """Directories of runs in one slot, and what terraform needs in them."""
+
+    def unpack_source(self, name: str, link: str, packed: bytes) -> RunTree:
+        """Make the directory `name` of a source, reached by the canonical `link`. Raises PhaseFailed."""
         ...
 
-
-class TerraformHome(Protocol):
-    """What terraform needs on a pod: a binary, a CLI configuration, an environment, providers."""
-
-    def binary(self) -> Path:
-        """Absolute path of terraform or tofu. Raises Unavailable if there is none."""
+    def unpack_snapshot(self, name: str, link: str, packed: bytes) -> RunTree:
+        """The same from a snapshot. Raises PhaseFailed."""
         ...
 
-    def environment(self, workspace: Mapping[str, str], *, cwd: Path, scratch: Path) -> dict[str, str]:
-        """The complete environment of one command; `scratch` becomes TMPDIR."""
+    def kept(self, name: str, link: str) -> RunTree | None:
+        """Return a directory that was kept and that its canonical link still leads to."""
         ...
 
-    def providers_of(self, tree: Path) -> Iterator[tuple[str, str, Path]]:
-        """(address, version, package directory) of each provider that init linked into `tree`."""
+    def snapshot(self, tree: RunTree) -> bytes:
+        """Pack the directory as the plan left it. Raises PhaseFailed."""
+        ...
+
+    def names(self) -> list[str]:
+        """Return the names of all directories of runs in this slot."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove a directory and its link; no error if it is gone."""
+        ...
+
+    def terraform(self) -> Mapping[str, Any]:
+        """Return path, version, sha256 and stat of terraform. Raises Unavailable if there is none."""
+        ...
+
+    def environment(self, tree: RunTree, workspace: Mapping[str, str]) -> dict[str, str]:
+        """Return the complete environment of a command. Raises InvalidInput for a variable that is reserved."""
+        ...
+
+    def inits(self, tree: RunTree) -> Sequence[Init]:
+        """Say how to initialize, best way first."""
+        ...
+
+    def settle_init(self, tree: RunTree) -> None:
+        """After a successful init: keep what it downloaded, once per machine."""
+        ...
+
+    def providers(self, tree: RunTree) -> Sequence[Mapping[str, Any]]:
+        """Return address, version, stat and h1 of each provider that init linked."""
         ...

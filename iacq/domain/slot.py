@@ -22,6 +22,7 @@ class Closed(enum.StrEnum):
 
     STARTING = "starting"  # its process has not yet proven that nothing of an earlier run is alive
     NOT_ANSWERING = "not_answering"  # it did not claim in time; opens when it answers
+    OFFLINE = "offline"  # its agent is silent; opens when the agent registers anew
     DRAINING = "draining"  # its pod is going
 
 
@@ -37,7 +38,6 @@ class Slot:
     run_id: int | None
     task_type: str | None  # type of that run
     closed: Closed | None
-    online: bool  # its agent's heartbeat is fresh
     updated_at: int  # ms
 
     @property
@@ -48,7 +48,7 @@ class Slot:
     @property
     def usable(self) -> bool:
         """Tell whether new work may be placed here."""
-        return self.closed is None and self.online
+        return self.closed is None and self.status is SlotStatus.IDLE
 
 
 @dataclass(frozen=True, kw_only=True)

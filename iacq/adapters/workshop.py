@@ -1,0 +1,176 @@
+"""Directories of runs in one slot, and what terraform needs in them.
+
+WORK_DIR/runs/<link>                    canonical path: a link to the tree, the same name wherever a run is applied
+WORK_DIR/pods/<pod>/slot-N/<name>/tree  source, .terraform, plan.out, terraform.tfstate
+WORK_DIR/pods/<pod>/slot-N/<name>/scratch   variable files, TMPDIR
+WORK_DIR/pods/<pod>/slot-N/jobs/        the keeper's job directories
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from iacq.adapters import (
+    archives,
+    private_directory,
+    terraform_binary,
+    terraform_cli_config,
+    terraform_environment,
+)
+from iacq.adapters.provider_mirror import ProviderMirror
+from iacq.domain.provider_lock import Installation
+from iacq.errors import Conflict, PhaseFailed
+from iacq.ports import Init, RunTree
+from iacq.settings import Settings
+
+_LABELS = {
+    Installation.MIRROR_ONLY: "all from the mirror of this machine",
+    Installation.SOURCE_ONLY: "from their source (the lock file knows other packages than the mirror)",
+    Installation.MIRROR_THEN_SOURCE: "from the mirror of this machine, else from their source",
+}
+
+
+def slots_directory(settings: Settings, pod_name: str) -> Path:
+    """Return where the slots of a pod keep their directories."""
+    return settings.work_root / "pods" / pod_name
+
+
+def slot_directory(settings: Settings, pod_name: str, slot_id: int) -> Path:
+    """Return where one slot keeps its directories."""
+    return slots_directory(settings, pod_name) / f"slot-{slot_id}"
+
+
+class SlotWorkshop:
+    """Implements `ports.Workshop`."""
+
+    def __init__(
+        self, settings: Settings, pod_name: str, slot_id: int, host_environ: Mapping[str, str]
+    ) -> None:
+        """Make the slot's directories. host_environ: of this machine, from which terraform sees what it may."""
+        private_directory.ensure(settings.work_root)
+        self.directory = slot_directory(settings, pod_name, slot_id)
+        self.jobs = self.directory / "jobs"
+        self._links = settings.work_root / "runs"
+        for made in (self.jobs, self._links):
+            made.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._settings = settings
+        self._host_environ = host_environ
+        self._mirror = ProviderMirror(root=settings.mirror)
+        self._mirror.prepare()
+
+    def unpack_source(self, name: str, link: str, packed: bytes) -> RunTree:
+        """Make the directory of a source."""
+        limit = archives.unpacked_limit(self._settings.max_source)
+        return self._make(name, link, lambda tree: archives.unpack(packed, tree, limit_bytes=limit))
+
+    def unpack_snapshot(self, name: str, link: str, packed: bytes) -> RunTree:
+        """Make the directory that a plan left elsewhere."""
+        return self._make(name, link, lambda tree: archives.unpack_snapshot(packed, tree))
+
+    def _make(self, name: str, link: str, fill: Callable[[Path], None]) -> RunTree:
+        tree = self._tree(name, link)
+        try:
+            tree.scratch.mkdir(mode=0o700, parents=True)
+            fill(tree.tree)
+            self._point(tree)
+        except (OSError, Conflict) as error:
+            raise PhaseFailed(
+                f"the run's directory {tree.home} cannot be made: {error}", code="directory"
+            ) from error
+        return tree
+
+    def _tree(self, name: str, link: str) -> RunTree:
+        home = self.directory / name
+        return RunTree(home=home, tree=home / "tree", path=self._links / link, scratch=home / "scratch")
+
+    def _point(self, tree: RunTree) -> None:
+        """Lead the canonical path here, in one step."""
+        draft = tree.path.with_name(f".{tree.path.name}.{os.getpid()}")
+        draft.unlink(missing_ok=True)
+        draft.symlink_to(tree.tree)
+        draft.replace(tree.path)
+
+    def kept(self, name: str, link: str) -> RunTree | None:
+        """Return a directory that is still here and that its canonical path leads to."""
+        tree = self._tree(name, link)
+        try:
+            leads_here = tree.path.readlink() == tree.tree
+        except OSError:
+            return None
+        return tree if leads_here and tree.tree.is_dir() else None
+
+    def snapshot(self, tree: RunTree) -> bytes:
+        """Pack the directory as the plan left it."""
+        return archives.pack_snapshot(tree.tree)
+
+    def remove(self, name: str) -> None:
+        """Remove a directory, and the canonical paths that lead to it."""
+        home = self.directory / name
+        for link in self._links.iterdir():
+            if link.is_symlink() and link.readlink() == home / "tree":
+                link.unlink(missing_ok=True)
+        shutil.rmtree(home, ignore_errors=True)
+
+    def names(self) -> list[str]:
+        """Return the names of all directories of runs in this slot."""
+        return sorted(item.name for item in self.directory.iterdir() if item.is_dir() and item.name != "jobs")
+
+    def terraform(self) -> Mapping[str, Any]:
+        """Return path, version, sha256 and stat of terraform."""
+        return terraform_binary.fingerprint(terraform_binary.find(self._settings))
+
+    def environment(self, tree: RunTree, workspace: Mapping[str, str]) -> dict[str, str]:
+        """Return the complete environment of a command."""
+        return terraform_environment.build(
+            self._settings,
+            self._host_environ,
+            workspace,
+            cwd=tree.path,
+            scratch=tree.scratch,
+            cli_config=tree.scratch / "terraform.rc",
+        )
+
+    def inits(self, tree: RunTree) -> Sequence[Init]:
+        """Say how to initialize: from the mirror alone if it has all that the lock file names."""
+        chosen = self._mirror.choose(tree.tree)
+        ways = [chosen]
+        if chosen is Installation.MIRROR_ONLY:
+            ways.append(
+                Installation.MIRROR_THEN_SOURCE
+            )  # the configuration may require one that the lock lacks
+        return [self._init(tree, way) for way in ways]
+
+    def _init(self, tree: RunTree, way: Installation) -> Init:
+        # Every command of the run reads this file: credentials for modules and backends are in it as well.
+        written = terraform_cli_config.write(
+            tree.scratch / f"terraform-{way}.rc",
+            way,
+            mirror=self._mirror.packages,
+            settings=self._settings,
+            host_environ=self._host_environ,
+            tree=tree.tree,
+        )
+        general = tree.scratch / "terraform.rc"
+        if not general.exists():
+            shutil.copy(written, general)
+        return Init(label=_LABELS[way], environment={"TF_CLI_CONFIG_FILE": str(written)})
+
+    def settle_init(self, tree: RunTree) -> None:
+        """Move what init downloaded into the mirror, where every slot of this machine finds it."""
+        self._mirror.adopt(tree.tree)
+
+    def providers(self, tree: RunTree) -> Sequence[Mapping[str, Any]]:
+        """Return address, version, stat and h1 of each provider that init linked."""
+        return [
+            {
+                "address": provider.address,
+                "version": provider.version,
+                "stat": list(provider.stat),
+                "h1": provider.h1,
+            }
+            for provider in self._mirror.providers(tree.tree)
+        ]

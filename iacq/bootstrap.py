@@ -1,0 +1,108 @@
+"""The only place that names adapters: builds what each kind of process needs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from iacq import log
+from iacq import settings as settings_module
+from iacq.adapters import keys
+from iacq.adapters.artifacts_files import FileArtifacts
+from iacq.adapters.celery_app import make_client_app, make_worker_app
+from iacq.adapters.clock import SystemClock
+from iacq.adapters.dispatcher import CeleryDispatcher
+from iacq.adapters.sealer import AesGcmSealer
+from iacq.adapters.source_path import PathSource
+from iacq.errors import Unavailable
+from iacq.ports import ArtifactStore
+from iacq.services.core import Core
+from iacq.settings import Settings
+from iacq.store.artifacts import DatabaseArtifacts
+from iacq.store.session import Database
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from iacq.domain.slot import Place
+    from iacq.services.phases.context import SlotWorker
+    from iacq.store.pods import Registration
+
+logger = log.get(__name__)
+
+
+def client_core(settings: Settings | None = None) -> Core:
+    """Build what a client needs; it opens nothing yet."""
+    settings = settings or settings_module.load()
+    return _core(settings, make_client_app(settings), pool_size=5)
+
+
+def worker_app(settings: Settings) -> Celery:
+    """Build the Celery application of a worker."""
+    return make_worker_app(settings)
+
+
+def worker_core(settings: Settings, *, pool_size: int) -> Core:
+    """Build what a worker needs. It rings with a client's short time-outs: nothing in it may wait for the broker."""
+    return _core(settings, make_client_app(settings), pool_size=pool_size)
+
+
+def _core(settings: Settings, app: Celery, *, pool_size: int) -> Core:
+    database = Database(settings.sqlalchemy_url, pool_size=pool_size)
+    return Core(
+        settings=settings,
+        database=database,
+        dispatcher=CeleryDispatcher(app),
+        artifacts=_artifacts(settings, database),
+        sealer=AesGcmSealer(keys.load(settings)),
+        clock=SystemClock(),
+        source=PathSource(),
+    )
+
+
+def _artifacts(settings: Settings, database: Database) -> ArtifactStore:
+    if database.is_sqlite:
+        return FileArtifacts(settings.home / "artifacts")
+    return DatabaseArtifacts(database)
+
+
+def slot_worker(settings: Settings, place: Place, keeper: socket.socket) -> SlotWorker:
+    """Build one slot's process: it holds at most two database connections while it is busy."""
+    from iacq.adapters.keeper_client import KeeperClient
+    from iacq.adapters.workshop import SlotWorkshop
+    from iacq.services.phases.context import SlotWorker
+
+    workshop = SlotWorkshop(settings, place.pod_name, place.slot_id, os.environ)
+    return SlotWorker(
+        core=worker_core(settings, pool_size=2),
+        place=place,
+        keeper=KeeperClient(keeper),
+        workshop=workshop,
+        jobs=workshop.jobs,
+    )
+
+
+def work_dir_remover(core: Core, pod: Registration) -> Callable[[], None]:
+    """Build the job that removes directories of this pod which no run owns any more."""
+    from iacq.adapters.workshop import SlotWorkshop, slots_directory
+    from iacq.services import cleaning
+
+    workshops = {
+        slot_id: SlotWorkshop(core.settings, pod.pod_name, slot_id, os.environ)
+        for slot_id in range(1, pod.slots + 1)
+    }
+    root = slots_directory(core.settings, pod.pod_name)
+    return lambda: logger.info(
+        "%d work directories removed",
+        cleaning.remove_work_dirs(core, pod, workshops, root),
+        extra=log.ids(pod=pod.pod_name),
+    )
+
+
+def warm_quietly(core: Core) -> None:
+    """Connect to the broker now; if it is away, the first ring will say so."""
+    with contextlib.suppress(Unavailable):
+        core.dispatcher.warm()

@@ -1,0 +1,5 @@
+"""`python -m iacq.cli`."""
+
+from iacq.cli import main
+
+main()

@@ -1,0 +1,142 @@
+"""What a run needs, looked at one by one, for `iacq doctor`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from iacq import bootstrap
+from iacq.adapters import broker_program, keys, terraform_binary
+from iacq.cli import schema
+from iacq.client import Client
+from iacq.errors import IacqError, Unavailable
+from iacq.settings import Settings
+
+_UP = "start `iacq up` (or `iacq worker control`)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What was found of one thing."""
+
+    name: str
+    ok: bool
+    text: str  # what it is, or what is wrong
+    hint: str | None = None  # what to do about it
+
+
+def look(settings: Settings) -> Iterator[Finding]:
+    """Look at everything in turn; what is wrong with one thing does not hide the next."""
+    looks: dict[str, Callable[[Settings], str]] = {
+        "python": _python,
+        "terraform": _terraform,
+        "home": _home,
+        "keys": _keys,
+        "disk": _disk,
+        "database": _database,
+        "broker": _broker,
+        "control": _control,
+        "pods": _pods,
+    }
+    for name, find in looks.items():
+        try:
+            yield Finding(name=name, ok=True, text=find(settings))
+        except IacqError as error:
+            yield Finding(name=name, ok=False, text=error.message, hint=error.hint)
+
+
+def _python(_settings: Settings) -> str:
+    return f"{platform.python_version()}, {sys.executable}"
+
+
+def _terraform(settings: Settings) -> str:
+    program = terraform_binary.find(settings)
+    return f"{terraform_binary.version(program)}, {program}"
+
+
+def _home(settings: Settings) -> str:
+    try:
+        found = settings.home.stat()
+    except FileNotFoundError:
+        return f"{settings.home} (made at the first start)"
+    if found.st_uid != os.geteuid():
+        raise Unavailable(
+            f"{settings.home} belongs to another user", hint="set IACQ_HOME to a directory of your own"
+        )
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        raise Unavailable(f"{settings.home} can be read by others", hint=f"chmod 700 {settings.home}")
+    return f"{settings.home} (private)"
+
+
+def _keys(settings: Settings) -> str:
+    if settings.encryption_keys is None and not (settings.home / "keys").exists():
+        return "none yet (made at the first start)"
+    number = len(keys.load(settings))
+    where = "IACQ_ENCRYPTION_KEYS" if settings.encryption_keys is not None else str(settings.home / "keys")
+    return f"{number} in {where}"
+
+
+def _disk(settings: Settings) -> str:
+    directory = next(path for path in (settings.work_root, *settings.work_root.parents) if path.exists())
+    free = shutil.disk_usage(directory).free
+    text = f"{free / 2**30:.1f} GiB free in {directory}"
+    if free < settings.disk_floor:
+        raise Unavailable(
+            f"only {text}: runs do not start below {settings.disk_floor / 2**30:.1f} GiB",
+            hint="make room, or set IACQ_WORK_DIR or IACQ_DISK_FLOOR",
+        )
+    return text
+
+
+def _database(settings: Settings) -> str:
+    if not schema.is_current(settings):
+        raise Unavailable(
+            "it does not have the present schema", hint="`iacq db upgrade` (`iacq up` does it, too)"
+        )
+    return "answers, with the present schema"
+
+
+def _broker(settings: Settings) -> str:
+    server: Path | None = None
+    if settings.broker_url is None:
+        server = broker_program.find(settings)
+    try:
+        bootstrap.client_core(settings).dispatcher.warm()
+    except Unavailable as error:
+        hint = (
+            "check that it runs and that IACQ_BROKER_URL is right"
+            if server is None
+            else "it starts with `iacq up`"
+        )
+        raise Unavailable(error.message, hint=hint) from error
+    return "answers" if server is None else f"answers (embedded, {server})"
+
+
+def _control(settings: Settings) -> str:
+    with _client(settings) as client:
+        if not client.control_seen():
+            raise Unavailable("no control worker gave a sign of life in the last half minute", hint=_UP)
+    return "seen"
+
+
+def _pods(settings: Settings) -> str:
+    with _client(settings) as client:
+        online = [pod.name for pod in client.pods() if pod.status == "online"]
+    if not online:
+        raise Unavailable("no pod is online", hint="start `iacq up` (or `iacq worker agent`)")
+    return f"{', '.join(online)} online"
+
+
+@contextlib.contextmanager
+def _client(settings: Settings) -> Iterator[Client]:
+    """Give a client, if the database is fit for questions."""
+    if not schema.is_current(settings):
+        raise Unavailable("not known: the database is not ready", hint="`iacq db upgrade`")
+    yield Client.from_env(settings)

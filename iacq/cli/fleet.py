@@ -1,0 +1,105 @@
+"""`iacq queue`, `iacq pod` and `iacq slot`."""
+
+from __future__ import annotations
+
+import click
+
+from iacq.cli import output, wording
+from iacq.cli.app import App
+from iacq.cli.command import Command, Group, pass_app
+from iacq.domain import transitions
+from iacq.domain.run import Run
+from iacq.services import views
+
+
+@click.command(cls=Command, example="iacq queue")
+@pass_app
+def queue(app: App) -> None:
+    """Show what has not ended, in the order of dispatch, and why it waits."""
+    waiting = app.client.queue()
+    if app.as_json:
+        output.emit([views.run_to_json(run, why) for run, why in waiting])
+        return
+    now = app.now_ms()
+    rows = [
+        (
+            run.id,
+            run.workspace,
+            run.run_type,
+            run.status,
+            run.priority,
+            output.age(run.created_at, now),
+            _doing(run, why),
+        )
+        for run, why in ((run, why.text if why else None) for run, why in waiting)
+    ]
+    headers = ("ID", "WORKSPACE", "TYPE", "STATUS", "PRIORITY", "AGE", "WHY")
+    output.print_table(headers, rows, empty="Nothing waits and nothing runs.")
+
+
+def _doing(run: Run, why: str | None) -> str | None:
+    if why is None and run.status in transitions.RUNNING:
+        return f"runs in {wording.place(run)}" + (f" ({run.stage})" if run.stage else "")
+    return why
+
+
+@click.group(cls=Group)
+def pod() -> None:
+    """Worker pods."""
+
+
+@pod.command("list", cls=Command, example="iacq pod list")
+@pass_app
+def list_pods(app: App) -> None:
+    """List pods with what their slots do."""
+    pods, slots = app.client.pods(), app.client.slots()
+    shown = [views.pod_to_json(item, [slot for slot in slots if slot.pod_name == item.name]) for item in pods]
+    if app.as_json:
+        output.emit(shown)
+        return
+    now = app.now_ms()
+    rows = [
+        (
+            item["name"],
+            item["pool"],
+            item["status"],
+            item["slots"],
+            item["running"],
+            item["reserved"],
+            output.age(found.last_heartbeat, now),
+            item["agent_id"],
+        )
+        for found, item in zip(pods, shown, strict=True)
+    ]
+    headers = ("NAME", "POOL", "STATUS", "SLOTS", "RUNNING", "RESERVED", "SEEN", "AGENT")
+    output.print_table(headers, rows, empty="No pods. `iacq up` starts one.")
+
+
+@click.group(cls=Group)
+def slot() -> None:
+    """Slots of pods: one place each where one phase runs."""
+
+
+@slot.command("list", cls=Command, example="iacq slot list")
+@pass_app
+def list_slots(app: App) -> None:
+    """List slots and who holds them."""
+    slots = app.client.slots()
+    if app.as_json:
+        output.emit([views.slot_to_json(item) for item in slots])
+        return
+    now = app.now_ms()
+    rows = [
+        (
+            item.pod_name,
+            item.slot_id,
+            item.status,
+            item.closed,
+            item.run_id,
+            item.task_type,
+            output.age(item.updated_at, now),
+        )
+        for item in slots
+    ]
+    headers = ("POD", "SLOT", "STATUS", "CLOSED", "RUN", "TYPE", "FOR")
+    output.print_table(headers, rows, empty="No slots. `iacq up` starts a pod.")

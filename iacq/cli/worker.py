@@ -1,0 +1,63 @@
+"""`iacq worker`: one process each. The program replaces this one, so that it is the container's first."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from iacq.cli.app import App
+from iacq.cli.command import Command, Group, pass_app
+from iacq.domain.slot import DEFAULT_SLOTS
+from iacq.domain.workspace import DEFAULT_POOL
+
+
+@click.group(cls=Group)
+def worker() -> None:
+    """The processes one by one, for containers. With --json they log JSON."""
+
+
+@worker.command(cls=Command, example="iacq worker agent --pod-name pod-a --slots 3")
+@click.option(
+    "--pod-name", envvar="POD_NAME", required=True, metavar="NAME", help="A DNS label [env: POD_NAME]."
+)
+@click.option(
+    "--pool",
+    envvar="POOL_ID",
+    default=DEFAULT_POOL,
+    show_default=True,
+    metavar="POOL",
+    help="Its pool [env: POOL_ID].",
+)
+@click.option("--slots", type=click.IntRange(1, 100), default=DEFAULT_SLOTS, show_default=True, metavar="N")
+@pass_app
+def agent(app: App, pod_name: str, pool: str, slots: int) -> None:
+    """Run a pod: its agent, its slots, its housekeeping node."""
+    _become(app, "workers.agent", "--pod-name", pod_name, "--pool", pool, "--slots", str(slots))
+
+
+@worker.command(cls=Command, example="iacq worker control")
+@pass_app
+def control(app: App) -> None:
+    """Run a control worker, which dispatches runs. Several are harmless."""
+    _become(app, "workers.control")
+
+
+@worker.command(cls=Command, example="iacq worker beat")
+@pass_app
+def beat(app: App) -> None:
+    """Run the clock that rings the control workers. Two are harmless."""
+    _become(app, "celery", *BEAT)
+
+
+BEAT = ("-A", "workers.control", "beat", "--scheduler", "celery.beat:Scheduler", "--pidfile=")
+"""Arguments of celery for beat: no schedule file, no pid file, so that a read-only root works."""
+
+
+def _become(app: App, module: str, *arguments: str) -> None:
+    app.settings  # noqa: B018 - a bad setting is said here, as every other command says it
+    environment = {**os.environ, **({"IACQ_LOG_FORMAT": "json"} if app.as_json else {})}
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(sys.executable, [sys.executable, "-m", module, *arguments], environment)  # noqa: S606 - our interpreter

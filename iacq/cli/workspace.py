@@ -1,0 +1,224 @@
+"""`iacq workspace`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from iacq import settings
+from iacq.cli import options, output, secret_values
+from iacq.cli.app import App
+from iacq.cli.command import Command, Group, pass_app
+from iacq.domain.workspace import DEFAULT_POOL, Workspace
+from iacq.errors import InvalidInput
+from iacq.services import views
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@click.group(cls=Group)
+def workspace() -> None:
+    """Create, list, show, update, delete, lock and unlock workspaces."""
+
+
+def _content_options(function: F) -> F:
+    for option in reversed(_CONTENT):
+        function = option(function)
+    return function
+
+
+_CONTENT = (
+    click.option("--pool", metavar="POOL", help=f"Where it runs; default {DEFAULT_POOL}."),
+    click.option("--auto-apply/--no-auto-apply", default=None, help="Confirm every plan by itself."),
+    click.option("--var", "variables", metavar="K=V", multiple=True, help="A variable."),
+    click.option(
+        "--var-file", "var_files", metavar="FILE", multiple=True, help="Variables, read at each run."
+    ),
+    click.option(
+        "--secret-var",
+        "secrets",
+        metavar="K[=WHERE]",
+        multiple=True,
+        help="A variable that is stored encrypted. WHERE: @FILE, env:NAME, - (standard input); none: asks.",
+    ),
+    click.option(
+        "--env", "environment", metavar="K=V", multiple=True, help="A variable of terraform's environment."
+    ),
+    click.option(
+        "--plan-expires", metavar="TIME", help="Discard unconfirmed plans after this, for example 3d."
+    ),
+)
+
+
+@workspace.command(
+    cls=Command, example="iacq workspace create network --path ./network --var region=eu-west-1"
+)
+@options.workspace_argument
+@click.option(
+    "--path", required=True, metavar="DIR", help="The terraform configuration; packed when a run is enqueued."
+)
+@_content_options
+@pass_app
+def create(app: App, /, name: str, path: str, secrets: tuple[str, ...], **given: Any) -> None:
+    """Create a workspace."""
+    changes = {"pool": DEFAULT_POOL, "auto_apply": False, **_changes(given)}
+    hidden = secret_values.read(secrets, may_ask=lambda: app.may_ask)
+    made = app.client.create_workspace(
+        Workspace(name=name, path=_directory(path), **changes), secret_variables=hidden or None
+    )
+    _show(app, made, f"Workspace {made.name} was created. Next: iacq plan {made.name}")
+
+
+@workspace.command(cls=Command, example="iacq workspace update network --var size=3 --no-auto-apply")
+@options.workspace_argument
+@click.option("--path", metavar="DIR", help="The terraform configuration.")
+@_content_options
+@click.option("--unset-var", "unset", metavar="K", multiple=True, help="Forget this variable.")
+@click.option("--unset-env", metavar="K", multiple=True, help="Forget this variable of the environment.")
+@pass_app
+def update(
+    app: App,
+    /,
+    name: str,
+    path: str | None,
+    secrets: tuple[str, ...],
+    unset: tuple[str, ...],
+    unset_env: tuple[str, ...],
+    **given: Any,
+) -> None:
+    """Change a workspace; what is not given stays. Runs that are enqueued already keep what they have."""
+    present = app.client.workspace(name)
+    changes = _changes(given)
+    if path is not None:
+        changes["path"] = _directory(path)
+    changes["variables"] = _merged(present.variables, changes.get("variables", {}), unset, "--unset-var")
+    changes["environment"] = _merged(
+        present.environment, changes.get("environment", {}), unset_env, "--unset-env"
+    )
+    hidden = secret_values.read(secrets, may_ask=lambda: app.may_ask)
+    changed = app.client.update_workspace(name, secret_variables=hidden or None, **changes)
+    _show(app, changed, f"Workspace {changed.name} was changed.")
+
+
+def _directory(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def _changes(given: dict[str, Any]) -> dict[str, Any]:
+    """Turn the options that were given into fields of a workspace."""
+    changes = {name: given[name] for name in ("pool", "auto_apply") if given[name] is not None}
+    if given["variables"]:
+        changes["variables"] = options.assignments(given["variables"], field="--var")
+    if given["environment"]:
+        changes["environment"] = options.assignments(given["environment"], field="--env")
+    if given["var_files"]:
+        changes["var_files"] = options.absolute(given["var_files"])
+    if given["plan_expires"]:
+        changes["plan_expires"] = _milliseconds(given["plan_expires"])
+    return changes
+
+
+def _milliseconds(text: str) -> int:
+    try:
+        return int(settings.duration(text) * 1000)
+    except ValueError as error:
+        raise InvalidInput(f"{text!a} is no time: {error}", field="--plan-expires") from error
+
+
+def _merged(present: Any, added: dict[str, str], removed: tuple[str, ...], field: str) -> dict[str, Any]:
+    for name in removed:
+        if name not in present:
+            raise InvalidInput(f"the workspace has no variable {name!a}", field=field)
+    return {name: value for name, value in {**present, **added}.items() if name not in removed}
+
+
+@workspace.command("list", cls=Command, example="iacq workspace list")
+@pass_app
+def list_workspaces(app: App) -> None:
+    """List workspaces."""
+    found = app.client.workspaces()
+    if app.as_json:
+        output.emit([views.workspace_to_json(item) for item in found])
+        return
+    rows = [
+        (item.name, item.pool, "yes" if item.auto_apply else "no", _locked(item), item.path) for item in found
+    ]
+    output.print_table(
+        ("NAME", "POOL", "AUTO-APPLY", "LOCKED", "PATH"),
+        rows,
+        empty="No workspaces. `iacq workspace create NAME --path DIR` makes one.",
+    )
+
+
+@workspace.command(cls=Command, example="iacq workspace show network")
+@options.workspace_argument
+@pass_app
+def show(app: App, name: str) -> None:
+    """Show a workspace; secret values are never shown."""
+    found = app.client.workspace(name)
+    if app.as_json:
+        output.emit(views.workspace_to_json(found))
+        return
+    facts = {
+        "Workspace": found.name,
+        "Path": found.path,
+        "Pool": found.pool,
+        "Auto-apply": "yes" if found.auto_apply else "no",
+        "Locked": _locked(found),
+        "Variables": ", ".join(f"{key} = {value}" for key, value in sorted(found.variables.items())),
+        "Secrets": ", ".join(f"{key} = ***" for key in found.secret_names),
+        "Var files": ", ".join(found.var_files),
+        "Environment": ", ".join(f"{key}={value}" for key, value in sorted(found.environment.items())),
+        "Plans expire": output.duration(found.plan_expires) if found.plan_expires else None,
+        "Changed": output.moment(found.updated_at),
+    }
+    for key, value in facts.items():
+        if value:
+            output.line(f"{key + ':':<13} {output.printable(value)}")
+
+
+@workspace.command(cls=Command, example="iacq workspace delete network")
+@options.workspace_argument
+@click.option(
+    "--force", is_flag=True, help="Although its managed state has resources: nobody will know of them."
+)
+@pass_app
+def delete(app: App, name: str, force: bool) -> None:
+    """Delete a workspace and its managed state; its runs stay."""
+    app.client.delete_workspace(name, force=force)
+    if app.as_json:
+        output.emit({"name": name, "deleted": True})
+    else:
+        output.line(f"Workspace {name} was deleted.")
+
+
+@workspace.command(cls=Command, example="iacq workspace lock network --reason 'audit until Friday'")
+@options.workspace_argument
+@click.option("--reason", required=True, metavar="TEXT", help="Why; shown with every run that waits for it.")
+@pass_app
+def lock(app: App, name: str, reason: str) -> None:
+    """Hold the dispatch of runs that change its state; confirmations are stored and wait."""
+    locked = app.client.lock_workspace(name, reason=reason)
+    _show(app, locked, f"Workspace {name} is locked.")
+
+
+@workspace.command(cls=Command, example="iacq workspace unlock network")
+@options.workspace_argument
+@pass_app
+def unlock(app: App, name: str) -> None:
+    """Let runs that change its state go on."""
+    _show(app, app.client.unlock_workspace(name), f"Workspace {name} is not locked.")
+
+
+def _locked(found: Workspace) -> str | None:
+    return f"by {found.locked_by}: {found.locked_reason}" if found.locked_at is not None else None
+
+
+def _show(app: App, found: Workspace, text: str) -> None:
+    if app.as_json:
+        output.emit(views.workspace_to_json(found))
+    else:
+        output.line(text)

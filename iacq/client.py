@@ -1,0 +1,323 @@
+"""Enqueue and follow runs from another service.
+
+    from iacq.client import Client
+    client = Client.from_env()
+    run = client.enqueue("network", "plan_and_apply", idempotency_key="deploy-42", variables={"size": 3})
+    run = client.wait(run.id, until={"apply_pending"}, timeout=600)
+    client.confirm(run.id, plan_hash=run.plan_hash, by="alice")
+    for line in client.logs(run.id, follow=True):
+        print(line.text)
+
+The client is trusted: it talks to the database and the broker, which `IACQ_DATABASE_URL` and `IACQ_BROKER_URL`
+name. Every error is an `iacq.errors.IacqError`. If the broker is away, enqueue, confirm and cancel are stored all
+the same and start when it is back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from iacq import bootstrap
+from iacq.domain import transitions
+from iacq.domain.queueing import Waiting
+from iacq.domain.run import Phase, Run, RunOptions, RunType, Status
+from iacq.domain.slot import Pod, Slot
+from iacq.domain.workspace import Workspace
+from iacq.errors import InvalidInput, NotFound, WaitTimeout
+from iacq.messages import DISPATCH
+from iacq.services import confirming, enqueuing, states, views, workspaces
+from iacq.services.core import Core, load_artifact
+from iacq.services.enqueuing import Request
+from iacq.settings import Settings
+from iacq.store import logs as log_rows
+from iacq.store import pods as pod_rows
+from iacq.store import runs as run_rows
+from iacq.store import slots as slot_rows
+from iacq.store import states as state_rows
+from iacq.store import workspaces as workspace_rows
+from iacq.store.runs import Event
+from iacq.store.states import StateVersion
+
+_POLL = 0.1
+"""Seconds between two looks at the database while something is followed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogLine:
+    """One line of a phase's log."""
+
+    phase: Phase
+    offset: int  # bytes of this phase's log up to the end of this line: resume there
+    text: str  # without its newline; may hold ANSI colours
+
+
+class Client:
+    """Talks to one iacq."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    @classmethod
+    def from_env(cls, settings: Settings | None = None) -> Client:
+        """Build a client from the environment (or given settings)."""
+        return cls(bootstrap.client_core(settings))
+
+    def warm(self) -> None:
+        """Connect to database and broker now, so that the next call is fast; a broker that is away is no error."""
+        self._core.database.warm()
+        bootstrap.warm_quietly(self._core)
+
+    # runs
+
+    def enqueue(
+        self,
+        workspace: str,
+        run_type: RunType | str,
+        *,
+        variables: Mapping[str, Any] | None = None,
+        var_files: Sequence[str | Path] = (),
+        targets: Sequence[str] = (),
+        replacements: Sequence[str] = (),
+        refresh: bool = True,
+        parallelism: int | None = None,
+        priority: int = 0,
+        idempotency_key: str | None = None,
+        message: str | None = None,
+        auto_apply: bool | None = None,
+        supersede: bool = False,
+        import_state: bool = False,
+        ignore_state: bool = False,
+        by: str | None = None,
+    ) -> Run:
+        """Store a run: `plan`, `plan_and_apply`, `destroy` or `drift`; returns it.
+
+        variables: text means what `-var` means, anything else is passed as JSON. idempotency_key: the same key gives
+        the same run. auto_apply: None is the workspace's policy. Raises InvalidInput, NotFound, Conflict, Unavailable.
+        """
+        try:
+            kind = RunType(run_type)
+        except ValueError:
+            raise InvalidInput(
+                f"{run_type!r} is no type of run", field="run_type", hint=f"one of {', '.join(RunType)}"
+            ) from None
+        request = Request(
+            workspace=workspace,
+            run_type=kind,
+            by=by or self._core.settings.who,
+            variables=variables or {},
+            var_files=tuple(str(file) for file in var_files),
+            options=RunOptions(
+                targets=tuple(targets),
+                replacements=tuple(replacements),
+                refresh=refresh,
+                parallelism=parallelism,
+            ),
+            priority=priority,
+            idempotency_key=idempotency_key,
+            message=message,
+            auto_apply=auto_apply,
+            supersede=supersede,
+            import_state=import_state,
+            ignore_state=ignore_state,
+        )
+        return enqueuing.enqueue(self._core, request)
+
+    def get(self, run_id: int) -> Run:
+        """Return a run. Raises NotFound."""
+        return confirming.get_run(self._core, run_id)
+
+    def list(
+        self,
+        *,
+        workspace: str | None = None,
+        status: Collection[Status | str] | None = None,
+        limit: int | None = 50,
+    ) -> Sequence[Run]:
+        """Return runs, newest first."""
+        statuses = None if status is None else [Status(value) for value in status]
+        return self._core.database.read(run_rows.listed, workspace=workspace, statuses=statuses, limit=limit)
+
+    def wait(self, run_id: int, *, until: Collection[Status | str] = (), timeout: float | None = None) -> Run:
+        """Wait until the run has one of these states or any end; returns it.
+
+        timeout: seconds; None waits for ever. Raises WaitTimeout, NotFound.
+        """
+        wanted = {Status(value) for value in until} | transitions.ENDED
+        clock = self._core.clock
+        deadline = None if timeout is None else clock.monotonic() + timeout
+        while True:
+            run = self.get(run_id)
+            if run.status in wanted:
+                return run
+            if deadline is not None and clock.monotonic() >= deadline:
+                raise WaitTimeout(f"run {run_id} is {run.status} after {timeout:g} s", field="timeout")
+            clock.sleep(_POLL)
+
+    def confirm(
+        self, run_id: int, *, plan_hash: str, by: str | None = None, comment: str | None = None
+    ) -> Run:
+        """Confirm the plan with this hash (or its first 12 digits or more). Idempotent. Raises Conflict."""
+        who = by or self._core.settings.who
+        return confirming.confirm(self._core, run_id, plan_hash=plan_hash, by=who, comment=comment)
+
+    def discard(self, run_id: int, *, by: str | None = None) -> Run:
+        """Discard an unconfirmed plan. Raises Conflict."""
+        return confirming.discard(self._core, run_id, by=by or self._core.settings.who)
+
+    def cancel(self, run_id: int, *, force: bool = False, by: str | None = None) -> Run:
+        """Cancel a run; `force` once terraform may have begun to apply. Raises Conflict."""
+        return confirming.cancel(self._core, run_id, by=by or self._core.settings.who, force=force)
+
+    def resolve(
+        self, run_id: int, *, applied: bool, comment: str, force: bool = False, by: str | None = None
+    ) -> Run:
+        """Say how an interrupted apply ended. Raises Conflict while its terraform may be alive."""
+        who = by or self._core.settings.who
+        return confirming.resolve(self._core, run_id, applied=applied, by=who, comment=comment, force=force)
+
+    def waiting(self, run: Run) -> Waiting | None:
+        """Say why a run waits; None if it does not."""
+        return views.waiting_of(self._core, run)
+
+    def to_json(self, run: Run) -> dict[str, Any]:
+        """Show a run with the keys that `--json` prints."""
+        return views.run_to_json(run, self.waiting(run))
+
+    def events(self, run_id: int) -> Sequence[Event]:
+        """Return what happened to a run, oldest first."""
+        self.get(run_id)
+        return self._core.database.read(run_rows.events_of, run_id)
+
+    def logs(
+        self, run_id: int, *, phase: Phase | str | None = None, offset: int = 0, follow: bool = False
+    ) -> Iterator[LogLine]:
+        """Yield the log line by line; with `follow` until the run ends, or waits for its confirmation.
+
+        offset: bytes of that phase's log to skip (only with `phase`). Following an apply_pending run goes on once it is
+        confirmed if `phase` is apply.
+        """
+        self.get(run_id)
+        phases = [Phase(phase)] if phase is not None else list(Phase)
+        for present in phases:
+            yield from self._logs_of(run_id, present, offset if phase is not None else 0, follow=follow)
+
+    def _logs_of(self, run_id: int, phase: Phase, offset: int, *, follow: bool) -> Iterator[LogLine]:
+        database, rest = self._core.database, ""
+        while True:
+            # The state is read before the log: what a finished phase wrote is there when its end is seen.
+            over = not follow or self._is_over(run_id, phase)
+            chunks = database.read(log_rows.read, run_id, phase=phase, offset=offset)
+            for chunk in chunks:
+                offset = chunk.end
+                *lines, rest = (rest + chunk.text).split("\n")
+                end = offset - len(rest.encode()) - sum(len(line.encode()) + 1 for line in lines)
+                for line in lines:
+                    end += len(line.encode()) + 1
+                    yield LogLine(phase=phase, offset=end, text=line)
+            if not chunks and over:
+                break
+            if not chunks:
+                self._core.clock.sleep(_POLL)
+        if rest:
+            yield LogLine(phase=phase, offset=offset, text=rest)
+
+    def _is_over(self, run_id: int, phase: Phase) -> bool:
+        run = self.get(run_id)
+        if phase is Phase.PLAN:
+            return transitions.PHASE_OF.get(run.status) is not Phase.PLAN
+        if run.status is Status.APPLY_PENDING:
+            return False
+        return run.status in transitions.ENDED or run.status is Status.APPLY_INTERRUPTED
+
+    # what runs store
+
+    def plan_text(self, run_id: int) -> str:
+        """Return the diff as terraform shows it (ANSI colours). Raises NotFound if nothing was planned."""
+        run = self.get(run_id)
+        return load_artifact(self._core, run.workspace, run.id, "diff").decode()
+
+    def plan_json(self, run_id: int) -> dict[str, Any]:
+        """Return `terraform show -json` of the plan. Raises NotFound if nothing was planned."""
+        run = self.get(run_id)
+        found: dict[str, Any] = json.loads(load_artifact(self._core, run.workspace, run.id, "plan_json"))
+        return found
+
+    def outputs(self, workspace: str) -> dict[str, Any]:
+        """Return the outputs of the last apply: name → {value, type, sensitive}. Raises NotFound."""
+        self.workspace(workspace)
+        for run in self.list(workspace=workspace, status=[Status.APPLIED], limit=20):
+            if enqueuing.has_artifact(self._core, run, "outputs"):
+                found: dict[str, Any] = json.loads(load_artifact(self._core, workspace, run.id, "outputs"))
+                return found
+        raise NotFound(f"nothing was applied in workspace {workspace} yet", field="workspace")
+
+    # workspaces
+
+    def create_workspace(
+        self, workspace: Workspace, *, secret_variables: Mapping[str, str] | None = None
+    ) -> Workspace:
+        """Store a new workspace. Raises InvalidInput, Conflict."""
+        return workspaces.create(self._core, workspace, secret_variables=secret_variables or {})
+
+    def update_workspace(
+        self, name: str, *, secret_variables: Mapping[str, str] | None = None, **changes: Any
+    ) -> Workspace:
+        """Change fields of a workspace (those of `iacq.domain.workspace.Workspace`)."""
+        changed = dataclasses.replace(self.workspace(name), **changes)
+        return workspaces.update(self._core, changed, secret_variables=secret_variables)
+
+    def workspace(self, name: str) -> Workspace:
+        """Return a workspace. Raises NotFound."""
+        return self._core.database.read(workspace_rows.get, name)
+
+    def workspaces(self) -> Sequence[Workspace]:
+        """Return all workspaces by name."""
+        return self._core.database.read(workspace_rows.listed)
+
+    def delete_workspace(self, name: str, *, force: bool = False) -> None:
+        """Remove a workspace. Raises Conflict with unended runs, or with resources in its state unless forced."""
+        self._core.database.run(workspace_rows.delete, name, force=force)
+
+    def lock_workspace(self, name: str, *, reason: str, by: str | None = None) -> Workspace:
+        """Hold the dispatch of state-changing runs. Raises Conflict if somebody holds it already."""
+        return self._core.database.run(
+            workspace_rows.lock, name, by=by or self._core.settings.who, reason=reason
+        )
+
+    def unlock_workspace(self, name: str) -> Workspace:
+        """Let state-changing runs go on."""
+        unlocked = self._core.database.run(workspace_rows.unlock, name)
+        self._core.ring_control(DISPATCH)
+        return unlocked
+
+    # the fleet and states
+
+    def queue(self) -> Sequence[tuple[Run, Waiting | None]]:
+        """Return every run that has not ended, in the order of dispatch, each with why it waits."""
+        return views.queue(self._core)
+
+    def pods(self) -> Sequence[Pod]:
+        """Return pods by name."""
+        return self._core.database.read(pod_rows.listed)
+
+    def slots(self) -> Sequence[Slot]:
+        """Return slots by pod and number."""
+        return self._core.database.read(slot_rows.listed)
+
+    def control_seen(self) -> bool:
+        """Tell whether a control worker gave a sign of life in the last half minute."""
+        return views.control_seen(self._core)
+
+    def states(self, workspace: str) -> Sequence[StateVersion]:
+        """Return the versions of a managed state, newest first."""
+        self.workspace(workspace)
+        return self._core.database.read(state_rows.listed, workspace)
+
+    def pull_state(self, workspace: str, *, version: int | None = None) -> bytes:
+        """Return a state in clear, the newest by default. Raises NotFound."""
+        return states.pull(self._core, workspace, version)

@@ -1,0 +1,110 @@
+"""What waits, in which order, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from iacq.domain.run import Run, RunType, Status
+from iacq.domain.workspace import Workspace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """Why a run waits."""
+
+    code: str  # behind_run, interrupted_run, workspace_locked, confirmation, no_free_slot, ... : stable
+    text: str  # for people
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a waiting run's explanation needs to know."""
+
+    workspace: Workspace | None
+    active: (
+        Run | None
+    )  # the state-changing run of the workspace between plan_queued and its end, if it is another one
+    ahead: Run | None  # the next state-changing run of the workspace that is pending, if it is another one
+    free_slots: int  # of the pool, open
+    pods: int  # online pods of the pool
+    control_seen: bool  # a control worker answered lately
+
+
+def order(run: Run) -> tuple[int, int, int, int]:
+    """Sort key: priority, what is confirmed before what is new, drift last, then oldest."""
+    return (
+        -run.priority,
+        0 if run.status is Status.CONFIRMED else 1,
+        1 if run.run_type is RunType.DRIFT else 0,
+        run.id,
+    )
+
+
+def order_by_share(
+    candidates: Iterable[Run], running_of_workspace: dict[str, int], running_of_caller: dict[str, int]
+) -> list[Run]:
+    """Order startable runs: priority first, then whoever has the fewest running (workspace, then caller), then oldest."""
+
+    def key(run: Run) -> tuple[int, int, int, int, int, int]:
+        priority, confirmed, drift, oldest = order(run)
+        return (
+            priority,
+            confirmed,
+            drift,
+            running_of_workspace.get(run.workspace, 0),
+            running_of_caller.get(run.requested_by, 0),
+            oldest,
+        )
+
+    return sorted(candidates, key=key)
+
+
+def explain(run: Run, around: Surroundings) -> Waiting | None:
+    """Say why a waiting run waits; None for a run that runs or has ended."""
+    if run.status is Status.APPLY_PENDING:
+        return Waiting(code="confirmation", text=f"waits for a confirmation: `iacq confirm {run.id}`")
+    if run.status in (Status.PLAN_QUEUED, Status.APPLY_QUEUED):
+        return Waiting(code="claim", text=f"waits for slot {run.queue} to take it")
+    if run.status is Status.APPLY_INTERRUPTED:
+        return Waiting(
+            code="interrupted_run",
+            text=f"its worker was lost while terraform applied: `iacq show {run.id}`, then "
+            f"`iacq run resolve {run.id} --applied|--failed --comment …`",
+        )
+    if run.status not in (Status.PENDING, Status.CONFIRMED):
+        return None
+    return _behind(run, around) or _capacity(around)
+
+
+def _behind(run: Run, around: Surroundings) -> Waiting | None:
+    if not run.run_type.changes_state:
+        return None
+    if run.status is Status.PENDING and around.active is not None:
+        if around.active.status is Status.APPLY_INTERRUPTED:
+            return Waiting(
+                code="interrupted_run",
+                text=f"run {around.active.id} of this workspace was interrupted and must be resolved first: "
+                f"`iacq show {around.active.id}`",
+            )
+        return Waiting(code="behind_run", text=f"behind run {around.active.id} ({around.active.status})")
+    if around.workspace is not None and around.workspace.locked_at is not None:
+        return Waiting(
+            code="workspace_locked",
+            text=f"workspace locked by {around.workspace.locked_by}: {around.workspace.locked_reason}",
+        )
+    if run.status is Status.PENDING and around.ahead is not None:
+        return Waiting(code="behind_run", text=f"behind run {around.ahead.id} ({around.ahead.status})")
+    return None
+
+
+def _capacity(around: Surroundings) -> Waiting:
+    if not around.control_seen:
+        return Waiting(
+            code="no_control", text="no control worker is running: start `iacq up` (or `iacq worker control`)"
+        )
+    if around.pods == 0:
+        return Waiting(code="no_agent", text="no pod is online yet")
+    if around.free_slots == 0:
+        return Waiting(code="no_free_slot", text="every slot is in use")
+    return Waiting(code="claim", text="about to be dispatched")

@@ -1,0 +1,76 @@
+"""Remove directories that no run owns any more. A pod removes its own, and asks the database first."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from iacq.domain import transitions
+from iacq.domain.run import Run, Status
+from iacq.keeper import files
+from iacq.ports import Workshop
+from iacq.services.core import Core
+from iacq.store import runs
+from iacq.store.pods import Registration
+
+_NAME = re.compile(r"(\d+)-(\d+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunDirectory:
+    """A directory in a slot: made by one claim of a run."""
+
+    run_id: int
+    fence: int
+    place: tuple[str, int]  # pod and slot
+
+
+def remove_work_dirs(
+    core: Core, pod: Registration, workshops: Mapping[int, Workshop], slots_root: Path
+) -> int:
+    """Remove what no run owns any more from the slots of a pod; returns how many directories."""
+    removed = 0
+    for slot_id, workshop in workshops.items():
+        jobs = files.list_jobs(slots_root / f"slot-{slot_id}" / "jobs")
+        living = {job.run_id for job in jobs if files.is_alive(job.path)}
+        for job in jobs:
+            directory = RunDirectory(run_id=job.run_id, fence=job.fence, place=(pod.pod_name, slot_id))
+            if job.run_id not in living and _removable(core, directory, pod.agent_id):
+                files.forget(job.path)
+        for name in workshop.names():
+            found = _NAME.fullmatch(name)
+            if found is None or int(found[1]) in living:
+                continue
+            directory = RunDirectory(run_id=int(found[1]), fence=int(found[2]), place=(pod.pod_name, slot_id))
+            if _removable(core, directory, pod.agent_id):
+                workshop.remove(name)
+                removed += 1
+    return removed
+
+
+def _removable(core: Core, directory: RunDirectory, agent_id: str) -> bool:
+    run = core.database.read(runs.get, directory.run_id)
+    keep_ms = int(core.settings.workdir_keep * 1000)
+    return is_removable(run, directory, agent_id, core.clock.now_ms(), keep_ms)
+
+
+def is_removable(run: Run | None, directory: RunDirectory, agent_id: str, now_ms: int, keep_ms: int) -> bool:
+    """Tell whether nothing will use a directory again.
+
+    It belongs to one claim. While the run goes on that is the present claim, the one whose apply may have effects, or
+    the one whose plan is prepared right here or being applied. Directories of failed runs are kept for a while.
+    """
+    if run is None:
+        return True
+    if run.status in transitions.ENDED:
+        ended = run.completed_at or 0
+        return run.status is not Status.FAILED or now_ms - ended >= keep_ms
+    prepared = (run.prepared_agent_id, run.prepared_pod_name, run.prepared_slot_id) == (
+        agent_id,
+        *directory.place,
+    )
+    if directory.fence == run.plan_fence and (prepared or run.effects_fence is not None):
+        return False
+    return directory.fence not in (run.fence, run.effects_fence)

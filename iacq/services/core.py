@@ -1,0 +1,88 @@
+"""What every service gets."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from dataclasses import dataclass
+
+from iacq import log
+from iacq.errors import NotFound, PhaseFailed, Unavailable
+from iacq.messages import Doorbell
+from iacq.ports import ArtifactStore, Clock, Dispatcher, Sealer, Source
+from iacq.settings import Settings
+from iacq.store import artifacts
+from iacq.store.artifacts import Artifact
+from iacq.store.session import Database, Transaction
+
+logger = log.get(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Core:
+    """Settings, database and ports of one process."""
+
+    settings: Settings
+    database: Database
+    dispatcher: Dispatcher
+    artifacts: ArtifactStore
+    sealer: Sealer
+    clock: Clock
+    source: Source
+
+    def ring(self, doorbell: Doorbell | None) -> bool:
+        """Ring after the commit; if the broker is away the outbox rings later. Tells whether it was rung."""
+        if doorbell is None:
+            return True
+        try:
+            self.dispatcher.ring(doorbell)
+        except Unavailable as error:
+            logger.warning(
+                "%s; the outbox will ring again", error.message, extra=log.ids(run=doorbell.run_id)
+            )
+            return False
+        return True
+
+    def ring_control(self, task: str) -> bool:
+        """Ask a control worker to look now; beat asks every few seconds anyway. Tells whether it was rung."""
+        with contextlib.suppress(Unavailable):
+            self.dispatcher.ring_control(task)
+            return True
+        return False
+
+
+def bound_to(workspace: str, run_id: int, kind: str) -> str:
+    """Name what sealed bytes belong to: they cannot be opened as anything else's."""
+    return f"workspace={workspace};run={run_id};kind={kind}"
+
+
+def store_artifact(
+    core: Core, workspace: str, run_id: int, kind: str, plain: bytes, *, version: int
+) -> Artifact:
+    """Seal and store one artifact durably; the caller records it in its own transaction.
+
+    version: the fence of the claim that writes it, so that a late writer overwrites nothing.
+    """
+    key = f"runs/{run_id}/{kind}-{version}"
+    core.artifacts.put(key, core.sealer.seal(plain, bound_to=bound_to(workspace, run_id, kind)))
+    return Artifact(kind=kind, sha256=hashlib.sha256(plain).hexdigest(), size=len(plain), key=key)
+
+
+def load_artifact(core: Core, workspace: str, run_id: int, kind: str) -> bytes:
+    """Return one artifact in clear, its hash verified.
+
+    Raises NotFound if the run has none, PhaseFailed(code=unreadable) if the bytes are not what was stored.
+    """
+    found = core.database.read(artifacts.find, run_id, kind)
+    if found is None:
+        raise NotFound(f"run {run_id} has no stored {kind}")
+    plain = core.sealer.open(core.artifacts.get(found.key), bound_to=bound_to(workspace, run_id, kind))
+    if hashlib.sha256(plain).hexdigest() != found.sha256:
+        raise PhaseFailed(f"the stored {kind} of run {run_id} is not what was stored", code="hash_mismatch")
+    return plain
+
+
+def record_artifacts(tx: Transaction, run_id: int, found: list[Artifact]) -> None:
+    """Remember artifacts that were stored."""
+    for artifact in found:
+        artifacts.record(tx, run_id, artifact)

@@ -1,0 +1,250 @@
+"""Enqueue a run: everything that decides what it will do is frozen here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.exc import IntegrityError
+
+from iacq import log
+from iacq.domain import workspace as workspaces_domain
+from iacq.domain.run import Run, RunOptions, RunType, Status
+from iacq.domain.transitions import Cause
+from iacq.domain.workspace import Workspace
+from iacq.errors import Conflict, InvalidInput
+from iacq.messages import DISPATCH
+from iacq.services import states
+from iacq.services.core import Core, bound_to, record_artifacts, store_artifact
+from iacq.store import artifacts, runs, workspaces
+from iacq.store.protocol import waiting
+from iacq.store.runs import NewRun
+from iacq.store.session import Transaction
+
+logger = log.get(__name__)
+
+SOURCE = "source"
+INPUTS = "inputs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a caller asks for."""
+
+    workspace: str
+    run_type: RunType
+    by: str
+    variables: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # text means what `-var` means; else a JSON value
+    var_files: tuple[str, ...] = ()  # paths, read now
+    options: RunOptions = field(default_factory=RunOptions)
+    priority: int = 0  # -100..100
+    idempotency_key: str | None = None
+    message: str | None = None
+    auto_apply: bool | None = None  # None: the workspace's policy
+    supersede: bool = False  # discard older unconfirmed plans of the workspace
+    import_state: bool = False  # take the terraform.tfstate in the source as the workspace's state
+    ignore_state: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class VarFile:
+    """A variable file as it was when the run was enqueued."""
+
+    name: str  # keeps its ending: .tfvars or .tfvars.json
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Everything beside the source that decides what a run does; stored encrypted with the run."""
+
+    workspace_var_files: tuple[VarFile, ...]
+    workspace_variables: Mapping[str, Any]
+    run_var_files: tuple[VarFile, ...]
+    run_variables: Mapping[str, Any]
+    environment: Mapping[str, str]
+    options: RunOptions
+
+    def to_json(self) -> bytes:
+        """Write as stable JSON; its hash is part of the plan's fingerprint."""
+        return json.dumps(asdict(self), sort_keys=True).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Inputs:
+        """Read what `to_json` wrote."""
+        found = json.loads(data)
+        options = found["options"]
+        return cls(
+            workspace_var_files=tuple(VarFile(**file) for file in found["workspace_var_files"]),
+            workspace_variables=found["workspace_variables"],
+            run_var_files=tuple(VarFile(**file) for file in found["run_var_files"]),
+            run_variables=found["run_variables"],
+            environment=found["environment"],
+            options=RunOptions(
+                targets=tuple(options["targets"]),
+                replacements=tuple(options["replacements"]),
+                refresh=options["refresh"],
+                parallelism=options["parallelism"],
+            ),
+        )
+
+
+def enqueue(core: Core, request: Request) -> Run:
+    """Store a run and ring the control worker; returns the run.
+
+    The same idempotency key gives the same run. Raises InvalidInput, NotFound, or Conflict for a key that was used for
+    something else.
+    """
+    _check(request)
+    workspace = core.database.read(workspaces.get, request.workspace)
+    inputs = _freeze(core, workspace, request)
+    digest = _digest(request, inputs)
+    existing = _existing(core, request, digest)
+    if existing is not None:
+        return existing
+    states.check_source(core, workspace, import_state=request.import_state, ignore_state=request.ignore_state)
+    packed = core.source.pack(workspace.path, limit=core.settings.max_source)
+    try:
+        with core.database.transaction() as tx:
+            run = _store(core, tx, workspace, request, inputs, digest, packed)
+    except IntegrityError:
+        raced = _existing(core, request, digest)
+        if raced is None:
+            raise
+        return raced
+    logger.info("enqueued %s", run.run_type, extra=log.ids(run=run.id, workspace=run.workspace))
+    if request.supersede:
+        _supersede(core, run)
+    core.ring_control(DISPATCH)
+    return run
+
+
+def _store(
+    core: Core,
+    tx: Transaction,
+    workspace: Workspace,
+    request: Request,
+    inputs: Inputs,
+    digest: str,
+    packed: bytes,
+) -> Run:
+    auto_apply = workspace.auto_apply if request.auto_apply is None else request.auto_apply
+    run = runs.insert(
+        tx,
+        NewRun(
+            workspace=workspace.name,
+            run_type=request.run_type,
+            pool=workspace.pool,
+            priority=request.priority,
+            auto_apply=auto_apply and request.run_type.changes_state,
+            message=request.message,
+            requested_by=request.by,
+            idempotency_key=request.idempotency_key,
+            request_digest=digest,
+            commit=None,
+        ),
+    )
+    stored = [
+        store_artifact(core, run.workspace, run.id, SOURCE, packed, version=0),
+        store_artifact(core, run.workspace, run.id, INPUTS, inputs.to_json(), version=0),
+    ]
+    record_artifacts(tx, run.id, stored)
+    return run
+
+
+def _check(request: Request) -> None:
+    workspaces_domain.check_name(request.workspace)
+    if not -100 <= request.priority <= 100:
+        raise InvalidInput("priority is -100 to 100, higher first", field="--priority")
+    if request.options.parallelism is not None and request.options.parallelism < 1:
+        raise InvalidInput("parallelism is at least 1", field="--parallelism")
+    if request.idempotency_key is not None and not 1 <= len(request.idempotency_key) <= 200:
+        raise InvalidInput("an idempotency key has 1 to 200 characters", field="--key")
+    if request.import_state and request.ignore_state:
+        raise InvalidInput("give one of --import-state and --ignore-state", field="--import-state")
+    check_variables(request.variables, field="--var")
+
+
+def check_variables(variables: Mapping[str, Any], *, field: str) -> None:
+    """Raise InvalidInput for a variable name that terraform would not take, or a value that is no JSON."""
+    for name, value in variables.items():
+        if not name.isidentifier() and not name.replace("-", "_").isidentifier():
+            raise InvalidInput(f"{ascii(name)} is not the name of a variable", field=field)
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError):
+            raise InvalidInput(f"the value of {name} is neither text nor JSON", field=field) from None
+
+
+def _freeze(core: Core, workspace: Workspace, request: Request) -> Inputs:
+    secrets = core.database.read(workspaces.secrets_of, workspace.name)
+    hidden = (
+        json.loads(core.sealer.open(secrets, bound_to=secrets_bound_to(workspace.name))) if secrets else {}
+    )
+    return Inputs(
+        workspace_var_files=tuple(_read_var_file(file) for file in workspace.var_files),
+        workspace_variables={**workspace.variables, **hidden},
+        run_var_files=tuple(_read_var_file(file) for file in request.var_files),
+        run_variables=dict(request.variables),
+        environment=dict(workspace.environment),
+        options=request.options,
+    )
+
+
+def secrets_bound_to(workspace: str) -> str:
+    """Name what the secrets of a workspace belong to."""
+    return bound_to(workspace, 0, "secrets")
+
+
+def _read_var_file(name: str) -> VarFile:
+    try:
+        text = Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise InvalidInput(f"variable file {name} cannot be read: {reason}", field="--var-file") from error
+    return VarFile(name=Path(name).name, text=text)
+
+
+def _digest(request: Request, inputs: Inputs) -> str:
+    asked = {
+        "type": request.run_type,
+        "var_files": [asdict(file) for file in inputs.run_var_files],
+        "variables": dict(request.variables),
+        "options": asdict(request.options),
+        "auto_apply": request.auto_apply,
+    }
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _existing(core: Core, request: Request, digest: str) -> Run | None:
+    if request.idempotency_key is None:
+        return None
+    found = core.database.read(runs.by_key, request.workspace, request.idempotency_key)
+    if found is None:
+        return None
+    run, known = found
+    if known != digest:
+        raise Conflict(
+            f"the key {ascii(request.idempotency_key)} was used for run {run.id}, which asked for something else",
+            field="--key",
+            hint="use a new key for a new request",
+        )
+    return run
+
+
+def _supersede(core: Core, run: Run) -> None:
+    """Discard older unconfirmed plans of the workspace."""
+    for older in core.database.read(runs.listed, workspace=run.workspace, statuses=[Status.APPLY_PENDING]):
+        if older.id < run.id:
+            core.database.attempt(waiting.discard, older, by=run.requested_by, cause=Cause.SUPERSEDED)
+
+
+def has_artifact(core: Core, run: Run, kind: str) -> bool:
+    """Tell whether a run has a stored artifact of this kind."""
+    return core.database.read(artifacts.find, run.id, kind) is not None

@@ -1,0 +1,11 @@
+"""What a slot does with a run: claim it, work through the steps of its phase, report its end.
+
+runner.py    from the doorbell to the end of the phase
+plan.py      the steps of a plan
+apply.py     the steps of an apply, the point of no return, and its true end
+unfinished.py   what a new slot process does about its predecessor's work
+context.py   what the steps share
+lease.py     keeps the claim alive, hears of cancels
+job.py       one terraform command: start, follow, stop
+logwriter.py, statewriter.py   threads that store the log and the state while terraform runs
+"""

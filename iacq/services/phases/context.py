@@ -1,0 +1,128 @@
+"""What the steps of a phase share."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from iacq import log
+from iacq.domain.run import Phase, Run
+from iacq.domain.slot import Place
+from iacq.errors import Unavailable
+from iacq.ports import Keeper, RunTree, Workshop
+from iacq.services import enqueuing
+from iacq.services.core import Core, load_artifact, store_artifact
+from iacq.services.enqueuing import Inputs
+from iacq.services.phases.lease import Lease
+from iacq.services.phases.logwriter import LogWriter
+from iacq.store.artifacts import Artifact
+from iacq.store.protocol.owning import Hold
+from iacq.store.session import DATABASE_UNAVAILABLE
+
+T = TypeVar("T")
+logger = log.get(__name__)
+
+_FIRST_RETRY = 0.25
+_LAST_RETRY = 5.0
+
+
+@dataclass(kw_only=True)
+class SlotWorker:
+    """One slot's process."""
+
+    core: Core
+    place: Place
+    keeper: Keeper
+    workshop: Workshop
+    jobs: Path  # directory of the keeper's job directories
+    lease: Lease | None = None  # of the phase that runs now
+    stop_at: float | None = (
+        None  # monotonic seconds when a running phase is interrupted; None: nobody asked to stop
+    )
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def nudge(self) -> None:
+        """Somebody rang: let the phase that runs hear of it."""
+        lease = self.lease
+        if lease is not None:
+            lease.nudge()
+
+
+@dataclass(kw_only=True)
+class PhaseContext:
+    """One claim of a run."""
+
+    worker: SlotWorker
+    run: Run  # as it was claimed
+    phase: Phase
+    lease: Lease
+    log: LogWriter
+    claimed_at: float  # monotonic seconds
+    claim_ms: int
+    queue_wait_ms: int
+    deadline: float  # monotonic seconds when the phase has lasted too long
+    tree: RunTree | None = None  # set by the first step
+    managed: bool = True  # iacq keeps the state; False: the configuration's own backend does
+    state: dict[str, object] | None = None  # lineage and serial before this phase; None: not managed
+    timings: dict[str, int] = field(default_factory=dict)  # ms
+
+    @property
+    def core(self) -> Core:
+        """Settings, database and ports."""
+        return self.worker.core
+
+    @property
+    def hold(self) -> Hold:
+        """What every write names."""
+        return self.lease.hold
+
+    @functools.cached_property
+    def inputs(self) -> Inputs:
+        """What the run was enqueued with."""
+        return Inputs.from_json(self.load(enqueuing.INPUTS))
+
+    @property
+    def directory(self) -> RunTree:
+        """The run's directory."""
+        if self.tree is None:
+            raise RuntimeError("the first step of a phase makes the directory")
+        return self.tree
+
+    def job_directory(self, step: str) -> Path:
+        """Directory of one command of this claim."""
+        return self.worker.jobs / f"{self.run.id}-{self.hold.fence}-{step}"
+
+    def all_timings(self) -> dict[str, dict[str, int]]:
+        """Add this phase's times to those of the other one."""
+        total = int((self.core.clock.monotonic() - self.claimed_at) * 1000)
+        this = {"queue_wait": self.queue_wait_ms, "claim": self.claim_ms, **self.timings, "total": total}
+        return {**{name: dict(times) for name, times in self.run.timings.items()}, self.phase.value: this}
+
+    def load(self, kind: str) -> bytes:
+        """Return a stored artifact of the run, verified."""
+        return self.persist(lambda: load_artifact(self.core, self.run.workspace, self.run.id, kind))
+
+    def store(self, kind: str, plain: bytes) -> Artifact:
+        """Store an artifact of this claim durably; it counts once it is recorded with the end of the phase."""
+        return self.persist(
+            lambda: store_artifact(
+                self.core, self.run.workspace, self.run.id, kind, plain, version=self.hold.fence
+            )
+        )
+
+    def persist(self, report: Callable[[], T]) -> T:
+        """Do what must reach the database, however long it is away. What there is to report is on the disk as well."""
+        wait = _FIRST_RETRY
+        while True:
+            try:
+                return report()
+            except Unavailable as error:
+                if error.code != DATABASE_UNAVAILABLE:
+                    raise
+                logger.warning("will be reported later: %s", error.message, extra=log.ids(run=self.run.id))
+                self.core.clock.sleep(wait)
+                wait = min(wait * 2, _LAST_RETRY)

@@ -1,0 +1,44 @@
+"""`terraform init`, for a plan and for a cold apply."""
+
+from __future__ import annotations
+
+import shutil
+
+from iacq.domain import terraform_commands
+from iacq.errors import PhaseFailed
+from iacq.services.phases import job
+from iacq.services.phases.context import PhaseContext
+from iacq.services.phases.job import Outcome
+
+
+def initialize(ctx: PhaseContext, *, readonly_lock: bool = False) -> None:
+    """Run init, from the mirror if it has everything, else from where providers come from.
+
+    readonly_lock: the lock file is the plan's and must not change. Raises PhaseFailed with terraform's own error.
+    """
+    workshop = ctx.worker.workshop
+    as_json = terraform_commands.has_init_json(str(workshop.terraform()["version"]))
+    arguments = terraform_commands.init(as_json=as_json, readonly_lock=readonly_lock)
+    last: Outcome | None = None
+    for number, way in enumerate(workshop.inits(ctx.directory), 1):
+        ctx.log.write(f"Providers: {way.label}")
+        step = "init" if number == 1 else "init_again"
+        last = job.run(ctx, step, arguments, environment=way.environment)
+        job.raise_if_stopped(last)
+        if last.returncode == 0:
+            workshop.settle_init(ctx.directory)
+            return
+    error = last.progress.error() if last else ""
+    raise PhaseFailed(error or "terraform init failed", code="init")
+
+
+def require_free_space(ctx: PhaseContext) -> None:
+    """Refuse to begin below the floor: a disk that runs full under terraform loses state."""
+    settings = ctx.core.settings
+    free = shutil.disk_usage(ctx.worker.jobs.parent).free
+    if free < settings.disk_floor:
+        raise PhaseFailed(
+            f"only {free // 2**20} MiB are free for work directories, {settings.disk_floor // 2**20} MiB are needed",
+            code="disk_floor",
+            hint="free space, or lower IACQ_DISK_FLOOR",
+        )

@@ -1,0 +1,204 @@
+"""One terraform command of a phase: start it through the keeper, follow its output, stop it if need be."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from iacq import log
+from iacq.domain import terraform_events
+from iacq.domain.run import Phase
+from iacq.domain.terraform_events import Event, Progress
+from iacq.errors import PhaseFailed
+from iacq.ports import Job
+from iacq.services.phases.context import PhaseContext
+from iacq.services.phases.lease import Cancelled, LeaseLost
+
+logger = log.get(__name__)
+
+_LOOK = 0.1
+"""Seconds between two looks at the output; the end of the command is noticed at once."""
+_READ = 1024 * 1024
+_LONGEST_LINE = 16 * 1024 * 1024
+
+
+class Stopped(enum.StrEnum):
+    """Why a command was interrupted."""
+
+    CANCELLED = "cancelled"
+    TIMEOUT = "timeout"
+    STOPPING = "stopping"  # the pod was told to stop
+    LOST = "lost"  # the run is not ours any more (a plan only: an apply goes on)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a command ended."""
+
+    returncode: int  # negative: killed by that signal
+    wall_ms: int  # from its start to its end
+    progress: Progress
+    stopped: Stopped | None  # None: it ended by itself
+
+
+class PodStopping(Exception):  # noqa: N818 - it says what happened
+    """The pod is told to stop: the run goes elsewhere, and this was not a try."""
+
+
+class NotStarted(Exception):  # noqa: N818 - it says what happened
+    """The keeper gave its word that this command was not started and never will be."""
+
+
+def run(
+    ctx: PhaseContext,
+    step: str,
+    arguments: tuple[str, ...],
+    *,
+    environment: Mapping[str, str] | None = None,
+    show: bool = True,
+    hidden: frozenset[str] = frozenset(),
+) -> Outcome:
+    """Start terraform and follow it to its end.
+
+    show: write its output to the run's log, but not events of the `hidden` kinds. Raises NotStarted, ports.EndUnknown.
+    """
+    directory = start(ctx, step, arguments, environment=environment)
+    return follow(ctx, directory, show=show, hidden=hidden)
+
+
+def start(
+    ctx: PhaseContext, step: str, arguments: tuple[str, ...], *, environment: Mapping[str, str] | None = None
+) -> Path:
+    """Start terraform; returns the job's directory. Raises NotStarted."""
+    workshop, tree = ctx.worker.workshop, ctx.directory
+    directory = ctx.job_directory(step)
+    started = ctx.worker.keeper.start(
+        Job(
+            directory=directory,
+            run_id=ctx.run.id,
+            fence=ctx.hold.fence,
+            phase=ctx.phase,
+            argv=(str(workshop.terraform()["path"]), *arguments),
+            cwd=tree.path,
+            environment=workshop.environment(tree, ctx.inputs.environment) | dict(environment or {}),
+            not_after=ctx.lease.valid_until,
+        )
+    )
+    if not started:
+        raise NotStarted
+    return directory
+
+
+def follow(
+    ctx: PhaseContext, directory: Path, *, show: bool = True, hidden: frozenset[str] = frozenset()
+) -> Outcome:
+    """Follow a started command: its output into the log, a cancel or time-out to its keeper."""
+    progress = Progress()
+    stopper = _Stopper(ctx, directory)
+    with (directory / "out").open("rb") as output:
+        tail = Tail(output.read)
+        while True:
+            ended = ctx.worker.keeper.wait(directory, _LOOK)
+            for line in tail.lines(ended=ended is not None):
+                event = terraform_events.parse(line)
+                progress.update(event)
+                if show and event.kind not in hidden:
+                    _show(ctx, event)
+            if ended is not None:
+                break
+            stopper.look()
+    for line in (directory / "err").read_bytes().splitlines():
+        event = terraform_events.parse(line)
+        progress.update(event)
+        _show(ctx, event)
+    return Outcome(
+        returncode=ended.returncode, wall_ms=ended.wall_ms, progress=progress, stopped=stopper.reason
+    )
+
+
+def _show(ctx: PhaseContext, event: Event) -> None:
+    text = terraform_events.render(event)
+    if text is not None:
+        ctx.log.write(text)
+
+
+class Tail:
+    """Cuts what a file grows by into lines. A line without an end is held back until it has one, or all has ended."""
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+        self._rest = b""
+
+    def lines(self, *, ended: bool) -> Iterator[bytes]:
+        """Yield the lines that are complete now; with `ended` the last one too."""
+        while data := self._read(_READ):
+            *complete, self._rest = (self._rest + data).split(b"\n")
+            yield from complete
+            if len(self._rest) > _LONGEST_LINE:
+                yield self._rest
+                self._rest = b""
+        if ended and self._rest:
+            yield self._rest
+            self._rest = b""
+
+
+class _Stopper:
+    """Interrupts a command once, and kills what is left after the grace."""
+
+    def __init__(self, ctx: PhaseContext, directory: Path) -> None:
+        self.reason: Stopped | None = None
+        self._ctx = ctx
+        self._directory = directory
+        self._kill_at: float | None = None
+
+    def look(self) -> None:
+        """Do what is due now."""
+        now = self._ctx.core.clock.monotonic()
+        if self.reason is None:
+            self.reason = self._find_reason(now)
+            if self.reason is not None:
+                self._stop(now)
+        elif self._kill_at is not None and now >= self._kill_at:
+            logger.warning("killed after its grace", extra=log.ids(run=self._ctx.run.id))
+            self._ctx.worker.keeper.kill(self._directory)
+            self._kill_at = None
+
+    def _find_reason(self, now: float) -> Stopped | None:
+        ctx = self._ctx
+        if ctx.lease.lost and ctx.phase is Phase.PLAN:
+            return Stopped.LOST
+        if ctx.lease.cancel_requested:
+            return Stopped.CANCELLED
+        if now >= ctx.deadline:
+            return Stopped.TIMEOUT
+        if ctx.worker.stop_at is not None and now >= ctx.worker.stop_at:
+            return Stopped.STOPPING
+        return None
+
+    def _stop(self, now: float) -> None:
+        settings = self._ctx.core.settings
+        grace = settings.cancel_grace_plan if self._ctx.phase is Phase.PLAN else settings.cancel_grace_apply
+        if self.reason is Stopped.LOST:
+            self._ctx.worker.keeper.kill(self._directory)
+            return
+        logger.info("interrupting terraform: %s", self.reason, extra=log.ids(run=self._ctx.run.id))
+        self._ctx.log.write(f"\nInterrupting terraform ({self.reason})...")
+        self._ctx.worker.keeper.interrupt(self._directory)
+        self._kill_at = now + grace
+
+
+def raise_if_stopped(outcome: Outcome) -> None:
+    """Raise what follows from an interrupted command of a plan (or of the init of an apply)."""
+    match outcome.stopped:
+        case Stopped.CANCELLED:
+            raise Cancelled
+        case Stopped.LOST:
+            raise LeaseLost
+        case Stopped.TIMEOUT:
+            raise PhaseFailed("the phase took too long and was interrupted", code="timeout")
+        case Stopped.STOPPING:
+            raise PodStopping
+        case None:
+            return

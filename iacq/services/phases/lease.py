@@ -1,0 +1,87 @@
+"""Keeps the claim of a run alive while a phase works."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import Self
+
+from iacq import log
+from iacq.errors import Unavailable
+from iacq.services.core import Core
+from iacq.store.protocol import owning
+from iacq.store.protocol.owning import Hold
+
+logger = log.get(__name__)
+
+
+class LeaseLost(Exception):  # noqa: N818 - it says what happened
+    """The run is not ours any more: write nothing."""
+
+
+class Cancelled(Exception):  # noqa: N818 - it says what happened
+    """Somebody asked to cancel, and nothing is running that must be stopped first."""
+
+
+class Lease:
+    """Renews in a thread of its own. A context manager.
+
+    `lost`: the run is somebody else's. `cancel_requested`: the answer to a renewal said so. While the database is away
+    the lease is neither: terraform goes on.
+    """
+
+    def __init__(self, core: Core, hold: Hold, *, valid_until: float, cancel_requested: bool = False) -> None:
+        """Begin with a fresh claim. valid_until: CLOCK_BOOTTIME in seconds until which it surely holds."""
+        self.hold = hold
+        self.lost = False
+        self.cancel_requested = cancel_requested
+        self.valid_until = valid_until
+        self._core = core
+        self._wake = threading.Event()
+        self._over = False
+        self._thread = threading.Thread(target=self._renew_for_ever, name=f"lease-{hold.run_id}", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over = True
+        self._wake.set()
+        self._thread.join()
+
+    def nudge(self) -> None:
+        """Renew now: somebody says that there is something to hear."""
+        self._wake.set()
+
+    def check(self) -> None:
+        """Raise LeaseLost or Cancelled if either is so."""
+        if self.lost:
+            raise LeaseLost
+        if self.cancel_requested:
+            raise Cancelled
+
+    def _renew_for_ever(self) -> None:
+        while True:
+            self._wake.wait(self._core.settings.renew)
+            if self._over or self.lost:
+                return
+            self._wake.clear()
+            self._renew()
+
+    def _renew(self) -> None:
+        lease = self._core.settings.lease
+        began = self._core.clock.boottime()
+        try:
+            run = self._core.database.attempt(owning.renew, self.hold, lease_ms=int(lease * 1000))
+        except Unavailable as error:
+            logger.warning("lease not renewed: %s", error.message, extra=log.ids(run=self.hold.run_id))
+            return
+        if run is None:
+            self.lost = True
+            logger.warning("the run is not ours any more", extra=log.ids(run=self.hold.run_id))
+            return
+        self.valid_until = began + lease
+        self.cancel_requested = self.cancel_requested or run.cancel_requested_at is not None

@@ -1,0 +1,95 @@
+"""Stores the log of a phase while it grows."""
+
+from __future__ import annotations
+
+import threading
+
+from iacq import log
+from iacq.domain.run import Phase
+from iacq.errors import Unavailable
+from iacq.services.core import Core
+from iacq.store import logs
+from iacq.store.session import Raced
+
+logger = log.get(__name__)
+
+_EVERY = 0.1
+"""Seconds between a line and its way to the database."""
+_CHUNK = 64 * 1024
+"""Characters of one row."""
+
+
+class LogWriter:
+    """Takes lines at once, stores them from a thread. While the database is away it keeps them."""
+
+    def __init__(
+        self, core: Core, run_id: int, phase: Phase, *, fence: int, effects_fence: int | None = None
+    ) -> None:
+        self.fence = fence
+        self.effects_fence = effects_fence
+        self._core = core
+        self._run_id = run_id
+        self._phase = phase
+        self._start: int | None = None  # bytes that are stored; None: not asked yet
+        self._pending: list[str] = []
+        self._lock = threading.Lock()  # of the lines
+        self._flushing = threading.Lock()  # one writer at a time
+        self._wake = threading.Event()
+        self._over = False
+        self._thread = threading.Thread(target=self._work, name=f"log-{run_id}", daemon=True)
+        self._thread.start()
+
+    def write(self, text: str) -> None:
+        """Append whole lines."""
+        with self._lock:
+            self._pending.append(text if text.endswith("\n") else text + "\n")
+        self._wake.set()
+
+    def flush(self) -> None:
+        """Store what was written so far. Raises Unavailable; drops everything if the run is not ours any more."""
+        with self._flushing:
+            with self._lock:
+                text, self._pending = "".join(self._pending), []
+            try:
+                for part in (text[at : at + _CHUNK] for at in range(0, len(text), _CHUNK)):
+                    self._store(part)
+                    text = text[len(part) :]
+            except Unavailable:
+                with self._lock:
+                    self._pending.insert(0, text)
+                raise
+            except Raced:
+                logger.info("its log is not ours to write any more", extra=log.ids(run=self._run_id))
+
+    def close(self) -> None:
+        """End the thread. What is not flushed is lost."""
+        self._over = True
+        self._wake.set()
+        self._thread.join()
+
+    def _store(self, text: str) -> None:
+        with self._core.database.transaction() as tx:
+            if self._start is None:
+                self._start = logs.size(tx, self._run_id, self._phase)
+            logs.append(
+                tx,
+                self._run_id,
+                self._phase,
+                start=self._start,
+                text=text.replace("\0", "\ufffd"),  # PostgreSQL takes no NUL in a text
+                fence=self.fence,
+                effects=self.effects_fence,
+            )
+        self._start += len(text.encode())
+
+    def _work(self) -> None:
+        while not self._over:
+            self._wake.wait()
+            self._wake.clear()
+            if self._over:
+                return
+            try:
+                self.flush()
+            except Unavailable:
+                self._wake.set()
+            threading.Event().wait(_EVERY)

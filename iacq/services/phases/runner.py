@@ -1,0 +1,214 @@
+"""From the doorbell to the end of a phase."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from iacq import log
+from iacq.domain import transitions
+from iacq.domain.run import Phase, Run, StartTier, Status
+from iacq.domain.transitions import Cause
+from iacq.errors import IacqError, Unavailable
+from iacq.messages import DISPATCH
+from iacq.ports import EndUnknown
+from iacq.services.core import record_artifacts
+from iacq.services.phases import apply, plan
+from iacq.services.phases.context import PhaseContext, SlotWorker
+from iacq.services.phases.job import NotStarted, PodStopping
+from iacq.services.phases.lease import Cancelled, Lease, LeaseLost
+from iacq.services.phases.logwriter import LogWriter
+from iacq.services.phases.plan import Planned
+from iacq.store import runs, workspaces
+from iacq.store.protocol import owning
+from iacq.store.protocol.owning import Hold, PlanResult
+from iacq.store.session import Transaction
+
+logger = log.get(__name__)
+
+
+def answer_doorbell(worker: SlotWorker, run_id: int, phase: Phase, attempt: int) -> Run | None:
+    """Claim the run and work through its phase; returns the run at the end of it.
+
+    None: the claim changed no row. The message was doubled, late, forged, or another slot was faster.
+    """
+    if worker.stop_at is not None:
+        return None
+    core = worker.core
+    began, boottime = core.clock.monotonic(), core.clock.boottime()
+    lease_s = core.settings.lease
+    run = core.database.attempt(
+        owning.claim, run_id, phase, attempt, worker.place, lease_ms=int(lease_s * 1000)
+    )
+    if run is None:
+        logger.info("nothing to claim", extra=log.ids(run=run_id, phase=phase, attempt=attempt))
+        return None
+    logger.info(
+        "claimed %s", phase, extra=log.ids(run=run_id, workspace=run.workspace, slot=worker.place.queue)
+    )
+    hold = Hold(run_id=run.id, phase=phase, fence=run.fence, owner=worker.place.owner)
+    lease = Lease(core, hold, valid_until=boottime + lease_s)
+    with held(worker, run, lease, began) as ctx, contextlib.suppress(LeaseLost):
+        (_run_plan if phase is Phase.PLAN else _run_apply)(ctx)
+    ended: Run | None = None
+    with contextlib.suppress(Unavailable):
+        ended = core.database.read(runs.get, run.id)
+    if ended is not None and ended.status in (transitions.ENDED | {Status.PENDING, Status.CONFIRMED}):
+        core.ring_control(DISPATCH)
+    return ended
+
+
+@contextlib.contextmanager
+def held(worker: SlotWorker, run: Run, lease: Lease, began: float) -> Iterator[PhaseContext]:
+    """Hold a claim: its lease is renewed and its log stored until the phase is over."""
+    core, phase = worker.core, lease.hold.phase
+    now = core.clock.monotonic()
+    timeout = core.settings.plan_timeout if phase is Phase.PLAN else core.settings.apply_timeout
+    writer = LogWriter(core, run.id, phase, fence=lease.hold.fence, effects_fence=run.effects_fence)
+    ctx = PhaseContext(
+        worker=worker,
+        run=run,
+        phase=phase,
+        lease=lease,
+        log=writer,
+        claimed_at=began,
+        claim_ms=int((now - began) * 1000),
+        queue_wait_ms=max(
+            0, core.clock.now_ms() - (run.queued_at or run.created_at) - int((now - began) * 1000)
+        ),
+        deadline=began + timeout,
+    )
+    with lease:
+        worker.lease = lease
+        try:
+            yield ctx
+        finally:
+            worker.lease = None
+            with contextlib.suppress(IacqError):
+                writer.flush()
+            writer.close()
+
+
+def _run_plan(ctx: PhaseContext) -> None:
+    planned = Planned()
+    try:
+        for stage, timing, step in plan.STEPS:
+            ctx.lease.check()
+            _enter(ctx, stage)
+            with _timed(ctx, timing):
+                step(ctx, planned)
+        ctx.lease.check()
+        result = _plan_result(ctx, plan.end_of(ctx, planned), planned)
+    except Cancelled:
+        result = _plan_result(ctx, Status.CANCELLED, planned)
+    except (EndUnknown, NotStarted):
+        apply.give_back(ctx, Cause.END_UNKNOWN)
+        return
+    except PodStopping:
+        apply.give_back(ctx, Cause.STOPPED, counted=False)
+        return
+    except (IacqError, OSError) as error:
+        result = _plan_result(ctx, Status.FAILED, planned, error)
+    ctx.persist(ctx.log.flush)
+    finished = ctx.persist(lambda: ctx.core.database.attempt(_finish_plan, ctx, planned, result))
+    if finished is None:
+        return
+    run, bell = finished
+    if bell is not None:
+        ctx.core.ring(bell)
+    elif run.status is Status.CONFIRMED:
+        ctx.core.ring_control(DISPATCH)
+
+
+def _enter(ctx: PhaseContext, stage: str) -> None:
+    if ctx.persist(lambda: ctx.core.database.attempt(owning.enter_stage, ctx.hold, stage)) is None:
+        raise LeaseLost
+
+
+@contextlib.contextmanager
+def _timed(ctx: PhaseContext, timing: str) -> Iterator[None]:
+    began = ctx.core.clock.monotonic()
+    try:
+        yield
+    finally:
+        if timing:
+            took = int((ctx.core.clock.monotonic() - began) * 1000)
+            ctx.timings[timing] = ctx.timings.get(timing, 0) + took
+
+
+def _plan_result(
+    ctx: PhaseContext, status: Status, planned: Planned, error: Exception | None = None
+) -> PlanResult:
+    values: dict[str, Any] = {
+        "timings": ctx.all_timings(),
+        "changes": planned.changes,
+        "plan_hash": planned.plan_hash,
+        "fingerprint": planned.fingerprint,
+    }
+    if error is not None:
+        values |= {**error_values(error), "plan_hash": None, "fingerprint": None}
+        ctx.log.write(f"\n✗ {values['error_text']}")
+    if planned.changes is not None:
+        values["terraform_version"] = str(ctx.worker.workshop.terraform()["version"])
+    expires = ctx.persist(lambda: ctx.core.database.read(_expiry, ctx.run.workspace))
+    default = int(ctx.core.settings.plan_expires * 1000)
+    return PlanResult(status=status, values=values, expires_in_ms=default if expires is None else expires)
+
+
+def _expiry(tx: Transaction, workspace: str) -> int | None:
+    found = workspaces.find(tx, workspace)
+    return found.plan_expires if found else None
+
+
+def error_values(error: Exception) -> dict[str, Any]:
+    """Describe what failed, for the run."""
+    if isinstance(error, IacqError):
+        text = error.message + (f" ({error.hint})" if error.hint else "")
+        return {"error_code": error.code, "error_text": plan.plain(text)}
+    return {"error_code": "system", "error_text": f"{type(error).__name__}: {error}"}
+
+
+def _finish_plan(tx: Transaction, ctx: PhaseContext, planned: Planned, result: PlanResult) -> Any:
+    finished = owning.finish_plan(tx, ctx.hold, ctx.worker.place, result)
+    record_artifacts(tx, ctx.run.id, planned.artifacts or [])
+    return finished
+
+
+def _run_apply(ctx: PhaseContext) -> None:
+    try:
+        directory = _prepare_and_start(ctx)
+    except Cancelled:
+        ctx.persist(lambda: ctx.core.database.attempt(owning.cancel_before_effects, ctx.hold))
+        return
+    except PodStopping:
+        apply.give_back(ctx, Cause.STOPPED, counted=False)
+        return
+    except (EndUnknown, NotStarted):
+        apply.give_back(ctx, Cause.NOT_STARTED)  # an init vanished: nothing was applied
+        return
+    except (IacqError, OSError) as error:
+        values = error_values(error)
+        ctx.log.write(f"\n✗ {values['error_text']}")
+        ctx.persist(ctx.log.flush)
+        values["timings"] = ctx.all_timings()
+        ctx.persist(lambda: ctx.core.database.attempt(owning.finish_apply, ctx.hold, Status.FAILED, **values))
+        return
+    if directory is not None:
+        apply.follow(ctx, directory, ctx.hold.fence)
+
+
+def _prepare_and_start(ctx: PhaseContext) -> Any:
+    ctx.lease.check()
+    with _timed(ctx, "prepare"):
+        tier = apply.verify(ctx)
+        if tier is not StartTier.HOT:
+            _enter(ctx, "fetch")
+            apply.restore(ctx)
+    if tier is not StartTier.HOT:
+        ctx.lease.check()
+        _enter(ctx, "init")
+        with _timed(ctx, "init"):
+            apply.init_cold(ctx)
+    ctx.lease.check()
+    return apply.start(ctx, tier)

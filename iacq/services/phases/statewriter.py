@@ -1,0 +1,77 @@
+"""Stores the managed state while terraform applies, so that a killed pod loses at most about a second of it."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from iacq import log
+from iacq.errors import IacqError, Unavailable
+from iacq.services import states
+from iacq.services.core import Core
+from iacq.store.session import Raced
+
+logger = log.get(__name__)
+
+_EVERY = 0.5
+"""Seconds between two looks at the file."""
+
+
+class StateWriter:
+    """Puts the state file into the working row whenever it changed. A context manager."""
+
+    def __init__(
+        self, core: Core, workspace: str, run_id: int, *, fence: int, effects_fence: int, file: Path
+    ) -> None:
+        self._core = core
+        self._workspace = workspace
+        self._run_id = run_id
+        self._fences = (fence, effects_fence)
+        self._file = file
+        self._stored = self._mark()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._work, name=f"state-{run_id}", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _mark(self) -> tuple[int, int, int] | None:
+        try:
+            found = self._file.stat()
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+    def _work(self) -> None:
+        while not self._over.wait(_EVERY):
+            mark = self._mark()
+            if mark is None or mark == self._stored:
+                continue
+            try:
+                self._store()
+            except Unavailable as error:
+                logger.warning("state not stored: %s", error.message, extra=log.ids(run=self._run_id))
+                continue
+            except (IacqError, OSError):
+                continue  # terraform is writing it: the next look sees a whole one
+            except Raced:
+                return
+            self._stored = mark
+
+    def _store(self) -> None:
+        new = states.prepare(self._core, self._workspace, self._file.read_bytes())
+        if new is None:
+            return
+        fence, effects_fence = self._fences
+        self._core.database.run(
+            states.save_working,
+            self._workspace,
+            new,
+            run_id=self._run_id,
+            fence=fence,
+            effects_fence=effects_fence,
+        )

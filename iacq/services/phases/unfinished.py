@@ -1,0 +1,142 @@
+"""What a new slot process does about the work of its predecessor, before it takes any of its own.
+
+Its predecessor may have been killed at any point, and its terraform may live on under the keeper. A living apply is
+adopted; a living plan is killed and its run planned again; what was not started goes back. The slot opens once nothing
+of an earlier run is alive in it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from iacq import log
+from iacq.domain import transitions
+from iacq.domain.run import Phase, Run, Status
+from iacq.domain.transitions import Cause
+from iacq.keeper import files
+from iacq.keeper.files import JobDirectory
+from iacq.messages import DISPATCH
+from iacq.services.phases import apply, runner
+from iacq.services.phases.context import SlotWorker
+from iacq.services.phases.lease import Lease
+from iacq.store import runs, slots
+from iacq.store.protocol import owning, recovering
+from iacq.store.protocol.owning import Hold
+
+logger = log.get(__name__)
+
+
+def settle(worker: SlotWorker) -> bool:
+    """Do what can be done now; returns whether nothing of an earlier run is left, and the slot may open.
+
+    An adopted apply is followed to its end before this returns. Called again while it returns False.
+    """
+    core, place = worker.core, worker.place
+    clear = all([_settle_job(worker, found) for found in files.list_jobs(worker.jobs)])
+    slot = core.database.read(slots.at, place.pod_name, place.slot_id)
+    if slot is not None and slot.run_id is not None:
+        run = core.database.read(runs.get, slot.run_id)
+        if run is not None and run.owner != place.owner:
+            clear = _settle_run(worker, run) and clear
+    return clear
+
+
+def _settle_job(worker: SlotWorker, found: JobDirectory) -> bool:
+    """Settle one command of an earlier process; tells whether nothing of it is alive."""
+    run = worker.core.database.read(runs.get, found.run_id)
+    launch = files.read_launch(found.path)
+    is_apply = found.step == "apply"
+    if (
+        is_apply
+        and run is not None
+        and run.effects_fence == found.fence
+        and run.status not in transitions.ENDED
+    ):
+        return _settle_apply(worker, run, found)
+    if launch is not None and files.is_alive(found.path):
+        if is_apply:
+            return False  # its run was resolved by force; it is not ours to kill
+        worker.keeper.kill(found.path)
+        return False
+    files.forget(found.path)
+    return True
+
+
+def _settle_apply(worker: SlotWorker, run: Run, found: JobDirectory) -> bool:
+    result = files.read_result(found.path)
+    if result is not None and result.never:
+        return _never_started(worker, run, found.fence)
+    if result is None and files.read_launch(found.path) is None:
+        return worker.keeper.word(found.path, run_id=run.id, fence=found.fence) and _never_started(
+            worker, run, found.fence
+        )
+    if result is None and not files.is_alive(found.path):
+        # Nobody is left who could tell. Only an interrupted run has nobody who may still tell it.
+        proven = worker.core.database.attempt(recovering.prove_end, run.id, found.fence)
+        return proven is not None
+    return _adopt(worker, run, found.path, found.fence)
+
+
+def _adopt(worker: SlotWorker, run: Run, directory: Path, effects_fence: int) -> bool:
+    core, place = worker.core, worker.place
+    began, boottime, lease_s = core.clock.monotonic(), core.clock.boottime(), core.settings.lease
+    adopted = core.database.attempt(
+        recovering.adopt, run.id, effects_fence, place, lease_ms=int(lease_s * 1000)
+    )
+    if adopted is None:
+        return False
+    logger.warning("adopted a running apply", extra=log.ids(run=run.id, slot=place.queue))
+    hold = Hold(run_id=run.id, phase=Phase.APPLY, fence=adopted.fence, owner=place.owner)
+    lease = Lease(
+        core, hold, valid_until=boottime + lease_s, cancel_requested=adopted.cancel_requested_at is not None
+    )
+    with runner.held(worker, adopted, lease, began) as ctx:
+        ctx.log.write(f"Adopted by a new process of slot {place.queue}; terraform went on meanwhile")
+        apply.continue_apply(ctx, directory, effects_fence)
+    core.ring_control(DISPATCH)
+    return True
+
+
+def _never_started(worker: SlotWorker, run: Run, effects_fence: int) -> bool:
+    """A keeper's word: back to confirmed, or failed if it was interrupted already."""
+    core, place = worker.core, worker.place
+    if core.database.attempt(recovering.never_started, run.id, effects_fence) is not None:
+        return True
+    adopted = core.database.attempt(
+        recovering.adopt, run.id, effects_fence, place, lease_ms=int(core.settings.lease * 1000)
+    )
+    if adopted is None:
+        return False
+    hold = Hold(run_id=run.id, phase=Phase.APPLY, fence=adopted.fence, owner=place.owner)
+    core.database.attempt(owning.give_back, hold, Cause.NOT_STARTED)
+    core.ring_control(DISPATCH)
+    return True
+
+
+def _settle_run(worker: SlotWorker, run: Run) -> bool:
+    """Settle the run that holds this slot and is not ours; tells whether the slot may open."""
+    core, place = worker.core, worker.place
+    if run.status not in (Status.PLANNING, Status.APPLYING, Status.APPLY_INTERRUPTED):
+        return True
+    if run.effects_fence is None:
+        back = core.database.attempt(recovering.owner_gone, run.id, run.fence, place)
+        if back is not None:
+            logger.warning("its slot process died: now %s", back.status, extra=log.ids(run=run.id))
+            core.ring_control(DISPATCH)
+        return back is not None
+    directory = worker.jobs / f"{run.id}-{run.effects_fence}-apply"
+    if directory.exists():
+        return False  # `_settle_job` has it
+    return worker.keeper.word(directory, run_id=run.id, fence=run.effects_fence) and _never_started(
+        worker, run, run.effects_fence
+    )
+
+
+def open_slot(worker: SlotWorker) -> bool:
+    """Offer the slot for work; tells whether it is open. It is not before this boot of the pod is registered."""
+    core, place = worker.core, worker.place
+    if core.database.run(slots.open_again, place):
+        logger.info("open", extra=log.ids(slot=place.queue))
+        core.ring_control(DISPATCH)
+    slot = core.database.read(slots.at, place.pod_name, place.slot_id)
+    return slot is not None and slot.agent_id == place.agent_id and slot.closed is None

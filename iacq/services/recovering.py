@@ -1,0 +1,146 @@
+"""Find runs whose worker came to nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from iacq import log
+from iacq.domain import transitions
+from iacq.domain.run import Run, Status
+from iacq.domain.slot import Closed, Slot, SlotStatus
+from iacq.errors import Unavailable
+from iacq.messages import ANSWER, DISPATCH
+from iacq.services.core import Core
+from iacq.store import pods, runs, slots
+from iacq.store.protocol import recovering, waiting
+from iacq.store.session import Transaction
+
+logger = log.get(__name__)
+
+
+@dataclass
+class LeaseWatch:
+    """What this control process saw expired, and since when on its own monotonic clock.
+
+    A lease is lost only if one process saw the same (fence, lease) expired twice, some time apart, with no database
+    error between: an outage or a failover, during which nobody could renew, makes no lease expire.
+    """
+
+    seen: dict[int, tuple[int, int | None, float]] = field(default_factory=dict)
+
+    def confirmed(self, expired: list[Run], now: float, apart: float) -> list[Run]:
+        """Return those of `expired` that were seen like this at least `apart` seconds ago; remembers the others."""
+        known, self.seen = self.seen, {}
+        lost = []
+        for run in expired:
+            fence, lease, since = known.get(run.id, (run.fence, run.lease_until, now))
+            if (fence, lease) != (run.fence, run.lease_until):
+                since = now
+            if now - since >= apart:
+                lost.append(run)
+            self.seen[run.id] = (run.fence, run.lease_until, since)
+        return lost
+
+    def forget(self) -> None:
+        """Begin anew: the database did not answer."""
+        self.seen.clear()
+
+
+def recover(core: Core, watch: LeaseWatch) -> int:
+    """Take runs from owners that stopped renewing; returns how many."""
+    try:
+        expired = core.database.read(recovering.expired_leases)
+        lost = watch.confirmed(expired, core.clock.monotonic(), core.settings.lease_confirm)
+        taken = [core.database.attempt(recovering.lose_lease, run) for run in lost]
+        freed = core.database.run(_free_stale_slots)
+    except Unavailable:
+        watch.forget()
+        raise
+    for run in taken:
+        if run is not None:
+            logger.warning(
+                "lease lost: now %s", run.status, extra=log.ids(run=run.id, workspace=run.workspace)
+            )
+    changed = sum(run is not None for run in taken) + freed
+    if changed:
+        core.ring_control(DISPATCH)
+    return changed
+
+
+def _free_stale_slots(tx: Transaction) -> int:
+    """Slot rows follow run rows: free what an ended or pending run still holds."""
+    settled = {*transitions.ENDED, Status.PENDING}
+    return sum(slots.release_at(tx, slot) for slot, status in slots.stale(tx) if status in settled)
+
+
+def check_agents(core: Core) -> int:
+    """Take work from pods that are silent and slots that do not answer; returns how many runs were taken back.
+
+    What is planning or applying is not touched: its lease judges.
+    """
+    changed = 0
+    for pod in core.database.read(pods.silent, longer_than_ms=int(core.settings.agent_offline * 1000)):
+        held = core.database.run(pods.set_status, pod.name, pod.agent_id, pods.OFFLINE, Closed.OFFLINE)
+        logger.warning("agent is silent: offline", extra=log.ids(pod=pod.name))
+        changed += settle_slots(core, held)
+    for slot, run in core.database.read(_not_claimed, int(core.settings.claim_timeout * 1000)):
+        if core.database.attempt(waiting.take_back, run, close_slot=Closed.NOT_ANSWERING) is not None:
+            logger.warning(
+                "did not claim in time: closed until it answers", extra=log.ids(slot=slot.queue, run=run.id)
+            )
+            changed += 1
+    _ask_closed_slots(core)
+    if changed:
+        core.ring_control(DISPATCH)
+    return changed
+
+
+def settle_slots(core: Core, held: list[Slot]) -> int:
+    """Give back what waits in these slots: reservations, and queued runs; returns how many."""
+    settled = 0
+    for slot in held:
+        run = core.database.read(runs.get, slot.run_id or 0)
+        if run is None:
+            continue
+        if run.status in transitions.QUEUED:
+            settled += core.database.attempt(waiting.take_back, run) is not None
+        elif slot.status is SlotStatus.RESERVED:
+            core.database.attempt(waiting.give_up_reservation, run, slot)
+            settled += 1
+    return settled
+
+
+def _not_claimed(tx: Transaction, timeout_ms: int) -> list[tuple[Slot, Run]]:
+    late = []
+    for run in runs.listed(tx, statuses=transitions.QUEUED):
+        slot = slots.held_by_since(tx, run.id, older_than_ms=timeout_ms)
+        if slot is not None:
+            late.append((slot, run))
+    return late
+
+
+def _ask_closed_slots(core: Core) -> None:
+    """Ring slots that were closed for not answering, now and then: whoever handles it opens its slot again."""
+    for slot in core.database.run(slots.take_unasked, every_ms=int(core.settings.claim_timeout * 500)):
+        try:
+            core.dispatcher.ring_slot(slot.queue, ANSWER)
+        except Unavailable:
+            return
+
+
+def expire_plans(core: Core) -> int:
+    """Discard plans that nobody confirmed in time, and end reservations that lasted long enough."""
+    changed = 0
+    for run in core.database.read(runs.listed, statuses=[Status.APPLY_PENDING]):
+        if core.database.attempt(waiting.expire, run) is not None:
+            logger.info("plan expired", extra=log.ids(run=run.id, workspace=run.workspace))
+            changed += 1
+            continue
+        slot = core.database.read(
+            slots.held_by_since, run.id, older_than_ms=int(core.settings.reserve_for * 1000)
+        )
+        if slot is not None and core.database.attempt(waiting.give_up_reservation, run, slot) is not None:
+            changed += 1
+    if changed:
+        core.ring_control(DISPATCH)
+    return changed

@@ -1,0 +1,98 @@
+"""Managed state: what a workspace without a remote backend has, version by version."""
+
+from __future__ import annotations
+
+import hashlib
+
+from iacq.domain import state_file
+from iacq.domain.workspace import Workspace
+from iacq.errors import InvalidInput, NotFound
+from iacq.services.core import Core, bound_to
+from iacq.store import states, workspaces
+from iacq.store.session import Transaction
+from iacq.store.states import NewState, StateVersion
+
+
+def _bound(workspace: str) -> str:
+    return bound_to(workspace, 0, "state")
+
+
+def prepare(core: Core, workspace: str, data: bytes) -> NewState | None:
+    """Read and seal a state; None for an empty file, which terraform leaves when it was killed before the first resource."""
+    found = state_file.read(data)
+    if found is None:
+        return None
+    return NewState(
+        lineage=found.lineage,
+        serial=found.serial,
+        sha256=hashlib.sha256(data).hexdigest(),
+        size=len(data),
+        resources=len(found.resources),
+        sealed=core.sealer.seal(data, bound_to=_bound(workspace)),
+    )
+
+
+def current(core: Core, workspace: str) -> tuple[StateVersion, bytes] | None:
+    """Return the newest version and its content."""
+    version = core.database.read(states.current, workspace)
+    if version is None:
+        return None
+    return version, pull(core, workspace, version.version)
+
+
+def pull(core: Core, workspace: str, version: int | None = None) -> bytes:
+    """Return the content of a version (the newest one by default). Raises NotFound."""
+    if version is None:
+        newest = core.database.read(states.current, workspace)
+        if newest is None:
+            core.database.read(workspaces.get, workspace)
+            raise NotFound(f"workspace {workspace} has no managed state yet", field="workspace")
+        version = newest.version
+    sealed = core.database.read(states.sealed, workspace, version)
+    if sealed is None:
+        raise NotFound(f"workspace {workspace} has no state version {version}", field="version")
+    return core.sealer.open(sealed, bound_to=_bound(workspace))
+
+
+def save(
+    tx: Transaction, workspace: str, new: NewState, *, run_id: int, fence: int, effects_fence: int | None
+) -> StateVersion:
+    """Add the version that an apply left. Raises Raced if the run is not the writer's any more."""
+    states.require_writer(tx, run_id, fence, effects_fence)
+    return states.add(tx, workspace, new, run_id=run_id)
+
+
+def save_working(
+    tx: Transaction, workspace: str, new: NewState, *, run_id: int, fence: int, effects_fence: int | None
+) -> None:
+    """Replace the working row while an apply runs. Raises Raced if the run is not the writer's any more."""
+    states.require_writer(tx, run_id, fence, effects_fence)
+    states.put_working(tx, workspace, new, run_id=run_id)
+
+
+def check_source(core: Core, workspace: Workspace, *, import_state: bool, ignore_state: bool) -> None:
+    """Look at what the source says about its state, before a run is enqueued.
+
+    Raises InvalidInput: `cloud {}`; a terraform.tfstate with content while the workspace has no state and nobody said
+    what to do with it. With `import_state` it becomes the workspace's first version.
+    """
+    facts = core.source.look(workspace.path)
+    if facts.configuration.cloud:
+        raise InvalidInput(
+            f"{workspace.path} has a `cloud` block: HCP Terraform would run it elsewhere",
+            field="--path",
+            hint="remove the block, or replace it with a backend",
+        )
+    if facts.state is None or facts.configuration.backend not in (None, "local") or ignore_state:
+        return
+    if core.database.read(states.current, workspace.name) is not None:
+        return
+    if not import_state:
+        raise InvalidInput(
+            f"{workspace.path} holds a terraform.tfstate, and workspace {workspace.name} has no state yet",
+            field="--path",
+            hint="--import-state takes it over as the state of the workspace; --ignore-state begins without it",
+        )
+    new = prepare(core, workspace.name, facts.state)
+    if new is not None:
+        core.database.run(states.add, workspace.name, new, run_id=None)

@@ -1,0 +1,162 @@
+"""Runs, slots and events as other programs read them: stable keys, RFC 3339 in UTC."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from iacq.domain import queueing, transitions
+from iacq.domain.queueing import Surroundings, Waiting
+from iacq.domain.run import Phase, Run, Status
+from iacq.domain.slot import Pod, Slot
+from iacq.domain.workspace import Workspace
+from iacq.services.core import Core
+from iacq.store import control, pods, runs, slots, workspaces
+from iacq.store import queue as queue_rows
+from iacq.store.session import Transaction
+from iacq.store.states import StateVersion
+
+CONTROL_SILENT_MS = 30_000
+TIMINGS = ("queue_wait", "claim", "prepare", "init", "terraform", "finish", "total")
+
+
+def rfc3339(ms: int | None) -> str | None:
+    """Write a time in ms since the epoch."""
+    if ms is None:
+        return None
+    return (
+        dt.datetime.fromtimestamp(ms / 1000, dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    )
+
+
+def waiting_of(core: Core, run: Run) -> Waiting | None:
+    """Say why a run waits."""
+    return queueing.explain(run, core.database.read(_surroundings, run))
+
+
+def _surroundings(tx: Transaction, run: Run) -> Surroundings:
+    active = queue_rows.active_of(tx, run.workspace)
+    ahead = queue_rows.first_pending_of(tx, run.workspace)
+    return Surroundings(
+        workspace=workspaces.find(tx, run.workspace),
+        active=active if active is not None and active.id != run.id else None,
+        ahead=ahead if ahead is not None and ahead.id != run.id else None,
+        free_slots=sum(slot.usable for slot in slots.listed(tx, pool=run.pool)),
+        pods=sum(pod.pool == run.pool and pod.status == pods.ONLINE for pod in pods.listed(tx)),
+        control_seen=control.seen_within(tx, ms=CONTROL_SILENT_MS),
+    )
+
+
+def queue(core: Core) -> list[tuple[Run, Waiting | None]]:
+    """Return every run that has not ended, in the order of dispatch, each with why it waits."""
+    unended = core.database.read(runs.listed, statuses=set(Status) - transitions.ENDED)
+    return [(run, waiting_of(core, run)) for run in sorted(unended, key=queueing.order)]
+
+
+def control_seen(core: Core) -> bool:
+    """Tell whether a control worker gave a sign of life in the last half minute."""
+    return core.database.read(control.seen_within, ms=CONTROL_SILENT_MS)
+
+
+def run_to_json(run: Run, waiting: Waiting | None) -> dict[str, Any]:
+    """Show a run."""
+    return {
+        "id": run.id,
+        "workspace": run.workspace,
+        "task_type": run.run_type,
+        "status": run.status,
+        "stage": run.stage,
+        "attempt": run.attempt,
+        "plan_hash": run.plan_hash,
+        "changes": {"add": run.changes.add, "change": run.changes.change, "destroy": run.changes.destroy}
+        if run.changes
+        else None,
+        "pool": run.pool,
+        "pod_name": run.pod_name,
+        "slot_id": run.slot_id,
+        "agent_id": run.agent_id,
+        "warmup_status": "none",
+        "start_tier": run.start_tier,
+        "tries": run.tries,
+        "timings_ms": {
+            phase: {name: run.timings.get(phase, {}).get(name, 0) for name in TIMINGS} for phase in Phase
+        },
+        "waiting": {"code": waiting.code, "text": waiting.text} if waiting else None,
+        "error": {"code": run.error_code, "text": run.error_text} if run.error_code else None,
+        "message": run.message,
+        "requested_by": run.requested_by,
+        "confirmed_by": run.confirmed_by,
+        "auto_apply": run.auto_apply,
+        "priority": run.priority,
+        "commit": run.commit,
+        "terraform_version": run.terraform_version,
+        "created_at": rfc3339(run.created_at),
+        "confirmed_at": rfc3339(run.confirmed_at),
+        "started_at": rfc3339(run.started_at),
+        "completed_at": rfc3339(run.completed_at),
+        "expires_at": rfc3339(run.expires_at),
+    }
+
+
+def workspace_to_json(workspace: Workspace) -> dict[str, Any]:
+    """Show a workspace; the values of its secrets are never shown."""
+    return {
+        "name": workspace.name,
+        "pool": workspace.pool,
+        "path": workspace.path,
+        "auto_apply": workspace.auto_apply,
+        "variables": dict(workspace.variables),
+        "var_files": list(workspace.var_files),
+        "environment": dict(workspace.environment),
+        "secret_variables": list(workspace.secret_names),
+        "plan_expires_ms": workspace.plan_expires,
+        "locked_by": workspace.locked_by,
+        "locked_reason": workspace.locked_reason,
+        "locked_at": rfc3339(workspace.locked_at),
+        "created_at": rfc3339(workspace.created_at),
+        "updated_at": rfc3339(workspace.updated_at),
+    }
+
+
+def slot_to_json(slot: Slot) -> dict[str, Any]:
+    """Show a slot."""
+    return {
+        "pod_name": slot.pod_name,
+        "slot_id": slot.slot_id,
+        "queue": slot.queue,
+        "pool": slot.pool,
+        "status": slot.status,
+        "run_id": slot.run_id,
+        "task_type": slot.task_type,
+        "closed": slot.closed,
+        "updated_at": rfc3339(slot.updated_at),
+    }
+
+
+def pod_to_json(pod: Pod, held: list[Slot]) -> dict[str, Any]:
+    """Show a pod with the state of its slots."""
+    return {
+        "name": pod.name,
+        "agent_id": pod.agent_id,
+        "pool": pod.pool,
+        "status": pod.status,
+        "slots": pod.slots,
+        "running": sum(slot.status == "running" for slot in held),
+        "reserved": sum(slot.status == "reserved" for slot in held),
+        "created_at": rfc3339(pod.created_at),
+        "last_heartbeat": rfc3339(pod.last_heartbeat),
+    }
+
+
+def state_to_json(state: StateVersion) -> dict[str, Any]:
+    """Show a state version."""
+    return {
+        "version": state.version,
+        "serial": state.serial,
+        "lineage": state.lineage,
+        "sha256": state.sha256,
+        "size": state.size,
+        "resources": state.resources,
+        "run_id": state.run_id,
+        "created_at": rfc3339(state.created_at),
+    }

@@ -1,0 +1,72 @@
+"""Which artifacts a run has, and the artifact store in the database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from iacq.errors import NotFound
+from iacq.store.schema import artifacts, blobs
+from iacq.store.session import Database, Transaction
+
+PART = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """One stored thing of a run."""
+
+    kind: str
+    sha256: str  # of what was sealed
+    size: int  # bytes of what was sealed
+    key: str  # in the artifact store
+
+
+def record(tx: Transaction, run_id: int, artifact: Artifact) -> None:
+    """Remember where an artifact is; a later claim's replaces an earlier one's."""
+    tx.execute(artifacts.delete().where(artifacts.c.run_id == run_id, artifacts.c.kind == artifact.kind))
+    tx.execute(
+        artifacts.insert().values(
+            run_id=run_id, kind=artifact.kind, sha256=artifact.sha256, size=artifact.size, key=artifact.key
+        )
+    )
+
+
+def find(tx: Transaction, run_id: int, kind: str) -> Artifact | None:
+    """Return one artifact of a run."""
+    row = tx.execute(
+        sa.select(artifacts).where(artifacts.c.run_id == run_id, artifacts.c.kind == kind)
+    ).first()
+    return Artifact(kind=row.kind, sha256=row.sha256, size=row.size, key=row.key) if row else None
+
+
+class DatabaseArtifacts:
+    """Sealed bytes in rows of 1 MiB; implements `ports.ArtifactStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def put(self, key: str, sealed: bytes) -> None:
+        """Store durably; replaces what was there."""
+        with self._database.transaction() as tx:
+            tx.execute(blobs.delete().where(blobs.c.key == key))
+            for part, start in enumerate(range(0, max(len(sealed), 1), PART)):
+                tx.execute(blobs.insert().values(key=key, part=part, data=sealed[start : start + PART]))
+
+    def get(self, key: str) -> bytes:
+        """Return what was put. Raises NotFound."""
+        with self._database.transaction(reading=True) as tx:
+            parts = (
+                tx.execute(sa.select(blobs.c.data).where(blobs.c.key == key).order_by(blobs.c.part))
+                .scalars()
+                .all()
+            )
+        if not parts:
+            raise NotFound(f"artifact {key} is not stored")
+        return b"".join(bytes(part) for part in parts)
+
+    def delete(self, key: str) -> None:
+        """Forget it."""
+        with self._database.transaction() as tx:
+            tx.execute(blobs.delete().where(blobs.c.key == key))

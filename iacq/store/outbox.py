@@ -1,0 +1,74 @@
+"""Doorbells that must be rung until the run they are for is claimed."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from iacq.domain.run import Phase, Run
+from iacq.messages import Doorbell
+from iacq.store.schema import outbox
+from iacq.store.session import Transaction
+
+FIRST_RESEND_MS = 15_000
+LAST_RESEND_MS = 120_000
+
+
+def resend_after(rings: int) -> int:
+    """Milliseconds until a bell that was rung `rings` times is rung again."""
+    return int(min(FIRST_RESEND_MS * 2 ** max(rings - 1, 0), LAST_RESEND_MS))
+
+
+def put(tx: Transaction, run: Run, phase: Phase, queue: str) -> Doorbell:
+    """Keep the bell of this attempt; whoever wrote it rings after the commit."""
+    tx.execute(outbox.delete().where(outbox.c.run_id == run.id))
+    tx.execute(
+        outbox.insert().values(
+            run_id=run.id,
+            phase=phase,
+            attempt=run.attempt,
+            queue=queue,
+            workspace=run.workspace,
+            rings=1,
+            next_ms=tx.now + FIRST_RESEND_MS,
+        )
+    )
+    return Doorbell(run_id=run.id, phase=phase, attempt=run.attempt, queue=queue, workspace=run.workspace)
+
+
+def remove(tx: Transaction, run_id: int) -> None:
+    """Forget the bell of a run: it was claimed, taken back or ended."""
+    tx.execute(outbox.delete().where(outbox.c.run_id == run_id))
+
+
+def take_due(tx: Transaction, *, limit: int = 500) -> list[Doorbell]:
+    """Return the bells whose time has come, and set when they come next."""
+    due = tx.execute(
+        sa.select(outbox).where(outbox.c.next_ms <= tx.now).order_by(outbox.c.next_ms).limit(limit)
+    ).all()
+    bells = []
+    for row in due:
+        changed = tx.execute(
+            outbox.update()
+            .where(
+                outbox.c.run_id == row.run_id, outbox.c.attempt == row.attempt, outbox.c.rings == row.rings
+            )
+            .values(rings=row.rings + 1, next_ms=tx.now + resend_after(row.rings + 1))
+        )
+        if changed.rowcount:
+            bells.append(
+                Doorbell(
+                    run_id=row.run_id,
+                    phase=Phase(row.phase),
+                    attempt=row.attempt,
+                    queue=row.queue,
+                    workspace=row.workspace,
+                )
+            )
+    return bells
+
+
+def oldest_age_ms(tx: Transaction) -> int | None:
+    """Milliseconds by which the most overdue bell is late; None if none is."""
+    return tx.execute(
+        sa.select(sa.func.max(tx.now - outbox.c.next_ms)).where(outbox.c.next_ms < tx.now)
+    ).scalar()

@@ -1,0 +1,247 @@
+"""Steps of the process that holds the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from iacq.domain import recovery, transitions
+from iacq.domain.run import Phase, Run, StartTier, Status
+from iacq.domain.slot import Place
+from iacq.domain.transitions import Cause
+from iacq.messages import Doorbell
+from iacq.store import outbox, runs, slots
+from iacq.store.protocol import waiting
+from iacq.store.schema import runs as table
+from iacq.store.session import Raced, Transaction
+
+QUEUED_FOR = {Phase.PLAN: Status.PLAN_QUEUED, Phase.APPLY: Status.APPLY_QUEUED}
+RUNNING_IN = {Phase.PLAN: Status.PLANNING, Phase.APPLY: Status.APPLYING}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hold:
+    """What an owner names in each write."""
+
+    run_id: int
+    phase: Phase
+    fence: int
+    owner: str
+
+    @property
+    def guards(self) -> tuple[sa.ColumnElement[bool], ...]:
+        """The run is still ours."""
+        return (
+            table.c.status == RUNNING_IN[self.phase],
+            table.c.fence == self.fence,
+            table.c.owner == self.owner,
+        )
+
+
+def claim(tx: Transaction, run_id: int, phase: Phase, attempt: int, place: Place, *, lease_ms: int) -> Run:
+    """<phase>_queued → planning/applying: take the run whose bell was rung. A message of another attempt is inert."""
+    run = runs.transition(
+        tx,
+        run_id,
+        Cause.CLAIMED,
+        QUEUED_FOR[phase],
+        RUNNING_IN[phase],
+        table.c.attempt == attempt,
+        table.c.queue == place.queue,
+        table.c.cancel_requested_ms.is_(None),
+        details=place.owner,
+        fence=table.c.fence + 1,
+        tries=table.c.tries + 1,
+        owner=place.owner,
+        lease_until=tx.now + lease_ms,
+        stage="verify" if phase is Phase.APPLY else "fetch",
+        agent_id=place.agent_id,
+        pod_name=place.pod_name,
+        slot_id=place.slot_id,
+        started_ms=sa.func.coalesce(table.c.started_ms, tx.now),
+        started_at=sa.func.coalesce(table.c.started_at, tx.timestamp),
+    )
+    slots.confirm_hold(tx, run_id, place)
+    outbox.remove(tx, run_id)
+    return run
+
+
+def renew(tx: Transaction, hold: Hold, *, lease_ms: int) -> Run:
+    """Extend the lease; the answer carries a requested cancel. Raises Raced if the run is not ours any more."""
+    return runs.change(tx, hold.run_id, *hold.guards, lease_until=tx.now + lease_ms)
+
+
+def enter_stage(tx: Transaction, hold: Hold, stage: str) -> Run:
+    """Say which step runs now."""
+    return runs.change(tx, hold.run_id, *hold.guards, stage=stage)
+
+
+def pass_point_of_no_return(tx: Transaction, hold: Hold, tier: StartTier) -> Run:
+    """Say durably, before terraform is started, that this apply may have effects from now on."""
+    return runs.change(
+        tx,
+        hold.run_id,
+        *hold.guards,
+        table.c.lease_until > tx.now,
+        table.c.cancel_requested_ms.is_(None),
+        sa.or_(table.c.effects_at_ms.is_(None), table.c.effects_fence == hold.fence),
+        effects_at_ms=tx.now,
+        effects_fence=hold.fence,
+        start_tier=tier,
+        stage="apply",
+    )
+
+
+def cancel_before_effects(tx: Transaction, hold: Hold) -> Run:
+    """applying → cancelled: the point of no return was refused because somebody asked to cancel."""
+    cancelled = runs.transition(
+        tx,
+        hold.run_id,
+        Cause.CANCELLED,
+        Status.APPLYING,
+        Status.CANCELLED,
+        *hold.guards,
+        table.c.cancel_requested_ms.is_not(None),
+        table.c.effects_at_ms.is_(None),
+    )
+    slots.release(tx, hold.run_id)
+    return cancelled
+
+
+def give_back(tx: Transaction, hold: Hold, cause: Cause, *, counted: bool = True) -> Run:
+    """The claim came to nothing and its owner says so: not started, end of a plan unknown, stopping pod.
+
+    `not_started` clears the effects, on the word of a keeper that terraform never will be started for this fence.
+    """
+    run = runs.change(tx, hold.run_id, *hold.guards)
+    if run.effects_at is not None and cause is not Cause.NOT_STARTED:
+        raise Raced
+    return way_back(tx, run, cause, counted=counted)
+
+
+def way_back(tx: Transaction, run: Run, cause: Cause, *, counted: bool = True) -> Run:
+    """Take a run, whose row this transaction has locked, from its owner: pending/confirmed, cancelled or failed."""
+    target = recovery.decide_way_back(run, counted=counted)
+    values: dict[str, Any] = {"error_code": None, "error_text": None}
+    if target is Status.FAILED:
+        values = {
+            "error_code": "tries_used_up",
+            "error_text": f"the {transitions.PHASE_OF[run.status]} was claimed {run.tries} times and came to nothing each time",
+        }
+    back = runs.transition(
+        tx,
+        run.id,
+        cause,
+        run.status,
+        target,
+        table.c.fence == run.fence,
+        details=run.owner,
+        fence=run.fence + 1,
+        tries=recovery.tries_after(run, counted=counted),
+        owner=None,
+        lease_until=None,
+        queue=None,
+        stage=None,
+        effects_at_ms=None,
+        effects_fence=None,
+        **values,
+    )
+    kept = target is Status.CONFIRMED and slots.reserve(tx, run.id)
+    if not kept:
+        slots.release(tx, run.id)
+        runs.lose_place(tx, run.id)
+    return back
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanResult:
+    """What a finished plan stores with its run."""
+
+    status: Status  # success, planned_and_finished, apply_pending or failed
+    values: Mapping[str, Any]  # columns: plan_hash, fingerprint, changes, timings, error, ...
+    expires_in_ms: int
+
+
+def finish_plan(tx: Transaction, hold: Hold, place: Place, result: PlanResult) -> tuple[Run, Doorbell | None]:
+    """planning → its end, or apply_pending with the slot kept; a requested cancel comes before everything else."""
+    run = runs.change(tx, hold.run_id, *hold.guards)
+    target = Status.CANCELLED if run.cancel_requested_at is not None else result.status
+    values = dict(result.values)
+    if target is Status.APPLY_PENDING:
+        values |= {
+            "expires_ms": tx.now + result.expires_in_ms,
+            "plan_fence": hold.fence,
+            "tries": 0,
+            "owner": None,
+            "lease_until": None,
+            "queue": None,
+            "stage": None,
+        }
+    finished = runs.transition(
+        tx,
+        run.id,
+        Cause.FINISHED,
+        Status.PLANNING,
+        target,
+        *hold.guards,
+        details=values.get("error_text"),
+        **values,
+    )
+    if target is not Status.APPLY_PENDING:
+        slots.release(tx, run.id)
+        return finished, None
+    if slots.reserve(tx, run.id):
+        finished = runs.change(
+            tx,
+            run.id,
+            warmup_agent_id=place.agent_id,
+            warmup_pod_name=place.pod_name,
+            warmup_slot_id=place.slot_id,
+        )
+    else:
+        slots.release(tx, run.id)
+    if not finished.auto_apply:
+        return finished, None
+    return waiting.confirm(
+        tx, finished, by=finished.requested_by, comment="auto_apply", cause=Cause.AUTO_APPLIED
+    )
+
+
+def finish_apply(tx: Transaction, /, hold: Hold, target: Status, **values: Any) -> Run:
+    """applying → its true end, whatever was asked meanwhile."""
+    finished = runs.transition(
+        tx,
+        hold.run_id,
+        Cause.FINISHED,
+        Status.APPLYING,
+        target,
+        *hold.guards,
+        details=values.get("error_text"),
+        **values,
+    )
+    slots.release(tx, hold.run_id)
+    return finished
+
+
+def interrupt(tx: Transaction, /, hold: Hold, **values: Any) -> Run:
+    """applying → apply_interrupted: terraform is gone and left no result. Its end is proven, so the slot is free."""
+    interrupted = runs.transition(
+        tx,
+        hold.run_id,
+        Cause.END_UNKNOWN,
+        Status.APPLYING,
+        Status.APPLY_INTERRUPTED,
+        *hold.guards,
+        table.c.effects_at_ms.is_not(None),
+        fence=table.c.fence + 1,
+        owner=None,
+        lease_until=None,
+        queue=None,
+        stage=None,
+        **values,
+    )
+    slots.release(tx, hold.run_id)
+    return interrupted

@@ -1,0 +1,172 @@
+"""Steps after the process that held the run came to nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from iacq.domain import recovery
+from iacq.domain.run import Phase, Run, Status
+from iacq.domain.slot import Place
+from iacq.domain.transitions import Cause
+from iacq.errors import Conflict
+from iacq.store import runs, slots
+from iacq.store.protocol import owning
+from iacq.store.schema import runs as table
+from iacq.store.schema import slots as slot_table
+from iacq.store.session import Transaction
+
+
+def lose_lease(tx: Transaction, seen: Run) -> Run:
+    """planning/applying whose lease is still the one that was seen expired, twice: take it from its owner.
+
+    With effects it becomes apply_interrupted and its slot stays held: its terraform may live.
+    """
+    run = runs.change(
+        tx,
+        seen.id,
+        table.c.status == seen.status,
+        table.c.fence == seen.fence,
+        table.c.lease_until == seen.lease_until,
+        table.c.lease_until < tx.now,
+    )
+    if recovery.decide_lease_lost(run) is not Status.APPLY_INTERRUPTED:
+        return owning.way_back(tx, run, Cause.LEASE_LOST)
+    return runs.transition(
+        tx,
+        run.id,
+        Cause.LEASE_LOST,
+        run.status,
+        Status.APPLY_INTERRUPTED,
+        table.c.fence == run.fence,
+        details=run.owner,
+        fence=run.fence + 1,
+        owner=None,
+        lease_until=None,
+        stage=None,
+    )
+
+
+def owner_gone(tx: Transaction, run_id: int, fence: int, place: Place) -> Run:
+    """planning, or applying without effects → back at once: a process in the same place replaced the dead owner.
+
+    Of a plan nothing is alive any more (it was killed); an apply had not passed the point of no return, and cannot any
+    more, since its fence has passed.
+    """
+    run = runs.change(
+        tx,
+        run_id,
+        table.c.status.in_([Status.PLANNING, Status.APPLYING]),
+        table.c.fence == fence,
+        table.c.effects_at_ms.is_(None),
+    )
+    slots.confirm_hold(tx, run_id, place)
+    return owning.way_back(tx, run, Cause.PLAN_KILLED if run.status is Status.PLANNING else Cause.NOT_STARTED)
+
+
+def adopt(tx: Transaction, run_id: int, effects_fence: int, place: Place, *, lease_ms: int) -> Run:
+    """applying or apply_interrupted with these effects → applying, held by a new process in the same place."""
+    run = runs.change(
+        tx,
+        run_id,
+        table.c.status.in_([Status.APPLYING, Status.APPLY_INTERRUPTED]),
+        table.c.effects_fence == effects_fence,
+    )
+    slots.confirm_hold(tx, run_id, place)
+    return runs.transition(
+        tx,
+        run_id,
+        Cause.ADOPTED,
+        run.status,
+        Status.APPLYING,
+        table.c.effects_fence == effects_fence,
+        details=place.owner,
+        owner=place.owner,
+        fence=run.fence + 1,
+        lease_until=tx.now + lease_ms,
+        queue=place.queue,
+        stage="apply",
+        agent_id=place.agent_id,
+    )
+
+
+def late_report(tx: Transaction, run_id: int, effects_fence: int, target: Status, **values: Any) -> Run:
+    """apply_interrupted with these effects → its true end; the process that knows it need not own the run."""
+    reported = runs.transition(
+        tx,
+        run_id,
+        Cause.LATE_REPORT,
+        Status.APPLY_INTERRUPTED,
+        target,
+        table.c.effects_fence == effects_fence,
+        **values,
+    )
+    slots.release(tx, run_id)
+    return reported
+
+
+def never_started(tx: Transaction, run_id: int, effects_fence: int) -> Run:
+    """apply_interrupted with these effects → failed, on the word of a keeper that terraform was never started."""
+    failed = runs.transition(
+        tx,
+        run_id,
+        Cause.NOT_STARTED,
+        Status.APPLY_INTERRUPTED,
+        Status.FAILED,
+        table.c.effects_fence == effects_fence,
+        error_code="never_started",
+        error_text="the worker was lost just before terraform was started; nothing was applied",
+    )
+    slots.release(tx, run_id)
+    return failed
+
+
+def prove_end(tx: Transaction, run_id: int, effects_fence: int) -> Run:
+    """apply_interrupted: nothing of this apply is alive in its slot, which is free now; a person may resolve the run."""
+    run = runs.change(
+        tx, run_id, table.c.status == Status.APPLY_INTERRUPTED, table.c.effects_fence == effects_fence
+    )
+    slots.release(tx, run_id)
+    return run
+
+
+def resolve(tx: Transaction, run: Run, target: Status, *, by: str, comment: str, force: bool) -> Run:
+    """apply_interrupted → applied or failed, as a person says.
+
+    Raises Conflict while its slot is held, since its terraform may still be alive; force says that it is not.
+    """
+    row = tx.execute(sa.select(slot_table).where(slot_table.c.run_id == run.id).with_for_update()).first()
+    if row is not None and not force:
+        raise Conflict(
+            f"run {run.id}: its terraform may still be alive in slot {row.slot_id} of pod {row.pod_name}",
+            hint="wait until the pod is back or gone; --force resolves it all the same: if that terraform still runs, "
+            "a next apply of the workspace may meet it",
+            code="end_not_proven",
+        )
+    values = {} if target is Status.APPLIED else {"error_code": "interrupted", "error_text": comment}
+    resolved = runs.transition(
+        tx,
+        run.id,
+        Cause.RESOLVED,
+        Status.APPLY_INTERRUPTED,
+        target,
+        table.c.fence == run.fence,
+        by=by,
+        details=f"forced: {comment}" if force and row is not None else comment,
+        **values,
+    )
+    slots.release(tx, run.id)
+    return resolved
+
+
+def expired_leases(tx: Transaction) -> list[Run]:
+    """Return the running runs whose lease has ended, by the database's clock."""
+    condition = sa.and_(
+        table.c.status.in_([owning.RUNNING_IN[phase] for phase in Phase]),
+        table.c.fence.is_not(None),
+        table.c.lease_until < tx.now,
+    )
+    ids = tx.execute(sa.select(table.c.id).where(condition)).scalars().all()
+    found = (runs.get(tx, run_id) for run_id in ids)
+    return [run for run in found if run is not None]

@@ -1,0 +1,257 @@
+"""Rows of `workspace_tasks`: reading them, and the one function that changes a status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from iacq.domain import transitions
+from iacq.domain.run import Changes, Run, RunType, StartTier, Status
+from iacq.domain.transitions import Cause
+from iacq.store.schema import events, runs
+from iacq.store.session import Transaction
+
+_COLUMNS = [
+    column
+    for column in runs.c
+    if column.name not in {"updated_at", "created_at", "started_at", "completed_at"}
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewRun:
+    """What a run is enqueued with."""
+
+    workspace: str
+    run_type: RunType
+    pool: str
+    priority: int
+    auto_apply: bool
+    message: str | None
+    requested_by: str
+    idempotency_key: str | None
+    request_digest: str
+    commit: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One change of a run's state."""
+
+    at: int  # ms
+    source: Status | None
+    target: Status
+    cause: Cause
+    by: str | None
+    details: str | None
+
+
+def to_run(row: sa.Row[Any]) -> Run:
+    """Make a value of a row that was selected with all of iacq's columns."""
+    values = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for it
+    return Run(
+        id=values["id"],
+        workspace=values["workspace_id"],
+        run_type=RunType(values["task_type"]),
+        status=Status(values["status"]),
+        pool=values["pool"],
+        priority=values["priority"],
+        auto_apply=bool(values["auto_apply"]),
+        message=values["message"],
+        requested_by=values["requested_by"],
+        idempotency_key=values["idempotency_key"],
+        stage=values["stage"],
+        attempt=values["attempt"],
+        tries=values["tries"],
+        fence=values["fence"],
+        owner=values["owner"],
+        lease_until=values["lease_until"],
+        queue=values["queue"],
+        plan_fence=values["plan_fence"],
+        effects_at=values["effects_at_ms"],
+        effects_fence=values["effects_fence"],
+        agent_id=values["agent_id"],
+        pod_name=values["pod_name"],
+        slot_id=values["slot_id"],
+        prepared_agent_id=values["warmup_agent_id"],
+        prepared_pod_name=values["warmup_pod_name"],
+        prepared_slot_id=values["warmup_slot_id"],
+        plan_hash=values["plan_hash"],
+        fingerprint=values["fingerprint"],
+        changes=Changes(**values["changes"]) if values["changes"] else None,
+        confirmed_at=values["confirmed_ms"],
+        confirmed_by=values["confirmed_by"],
+        confirmed_hash=values["confirmed_hash"],
+        confirmed_comment=values["confirmed_comment"],
+        cancel_requested_at=values["cancel_requested_ms"],
+        cancel_requested_by=values["cancel_requested_by"],
+        expires_at=values["expires_ms"],
+        start_tier=StartTier(values["start_tier"]) if values["start_tier"] else None,
+        timings=values["timings"] or {},
+        error_code=values["error_code"],
+        error_text=values["error_text"],
+        commit=values["git_commit"],
+        terraform_version=values["terraform_version"],
+        created_at=values["created_ms"],
+        queued_at=values["queued_ms"],
+        started_at=values["started_ms"],
+        completed_at=values["completed_ms"],
+    )
+
+
+def insert(tx: Transaction, new: NewRun) -> Run:
+    """Store a pending run. A used idempotency key violates its unique index."""
+    statement = (
+        runs.insert()
+        .values(
+            workspace_id=new.workspace,
+            task_type=new.run_type,
+            status=Status.PENDING,
+            pool=new.pool,
+            priority=new.priority,
+            auto_apply=new.auto_apply,
+            message=new.message,
+            requested_by=new.requested_by,
+            idempotency_key=new.idempotency_key,
+            request_digest=new.request_digest,
+            git_commit=new.commit,
+            attempt=0,
+            tries=0,
+            fence=0,
+            created_ms=tx.now,
+            queued_ms=tx.now,
+            created_at=tx.timestamp,
+            updated_at=tx.timestamp,
+        )
+        .returning(*_COLUMNS)
+    )
+    run = to_run(tx.execute(statement).one())
+    _record(tx, run.id, None, Status.PENDING, Cause.ENQUEUED, by=new.requested_by)
+    return run
+
+
+def transition(
+    tx: Transaction,
+    run_id: int,
+    cause: Cause,
+    source: Status,
+    target: Status,
+    *guards: sa.ColumnElement[bool],
+    by: str | None = None,
+    details: str | None = None,
+    **values: Any,
+) -> Run:
+    """Change a status, compare-and-set: the only door. Keeps the event.
+
+    guards: what must hold beside id and status. Raises Raced if no row was changed, and ValueError for a way that the
+    table of transitions does not have (an error of the caller).
+    """
+    if not transitions.is_allowed(source, cause, target):
+        raise ValueError(f"a run never goes from {source} to {target} because of {cause}")
+    if target in transitions.ENDED:
+        ended = {"owner": None, "lease_until": None, "queue": None, "stage": None, **_LOST_PLACE}
+        values = {**ended, "completed_ms": tx.now, "completed_at": tx.timestamp, **values}
+    row = tx.change_one(
+        runs.update()
+        .where(runs.c.id == run_id, runs.c.status == source, runs.c.fence.is_not(None), *guards)
+        .values(status=target, updated_at=tx.timestamp, **values)
+        .returning(*_COLUMNS)
+    )
+    _record(tx, run_id, source, target, cause, by=by, details=details)
+    return to_run(row)
+
+
+_LOST_PLACE = {
+    "warmup_agent_id": None,
+    "warmup_pod_name": None,
+    "warmup_slot_id": None,
+    "warmup_status": "none",
+    "warmup_at": None,
+    "warmup_expires_at": None,
+}
+
+
+def lose_place(tx: Transaction, run_id: int) -> None:
+    """Forget where a run is prepared: its apply will not start hot."""
+    tx.execute(runs.update().where(runs.c.id == run_id, runs.c.fence.is_not(None)).values(**_LOST_PLACE))
+
+
+def change(tx: Transaction, run_id: int, *guards: sa.ColumnElement[bool], **values: Any) -> Run:
+    """Change columns other than the status, compare-and-set. Raises Raced if no row was changed."""
+    row = tx.change_one(
+        runs.update()
+        .where(runs.c.id == run_id, runs.c.fence.is_not(None), *guards)
+        .values(updated_at=tx.timestamp, **values)
+        .returning(*_COLUMNS)
+    )
+    return to_run(row)
+
+
+def _record(
+    tx: Transaction,
+    run_id: int,
+    source: Status | None,
+    target: Status,
+    cause: Cause,
+    *,
+    by: str | None = None,
+    details: str | None = None,
+) -> None:
+    tx.execute(
+        events.insert().values(
+            run_id=run_id, at_ms=tx.now, source=source, target=target, cause=cause, by=by, details=details
+        )
+    )
+
+
+def get(tx: Transaction, run_id: int) -> Run | None:
+    """Return a run, or None if there is none of that id that iacq wrote."""
+    row = tx.execute(sa.select(*_COLUMNS).where(runs.c.id == run_id, runs.c.fence.is_not(None))).first()
+    return to_run(row) if row else None
+
+
+def by_key(tx: Transaction, workspace: str, key: str) -> tuple[Run, str] | None:
+    """Return the run that took this idempotency key, and the digest of what it asked for."""
+    row = tx.execute(
+        sa.select(*_COLUMNS).where(
+            runs.c.workspace_id == workspace, runs.c.idempotency_key == key, runs.c.fence.is_not(None)
+        )
+    ).first()
+    return (to_run(row), row.request_digest) if row else None
+
+
+def listed(
+    tx: Transaction,
+    *,
+    workspace: str | None = None,
+    statuses: Iterable[Status] | None = None,
+    limit: int | None = None,
+    newest_first: bool = True,
+) -> list[Run]:
+    """Return runs by id."""
+    statement = sa.select(*_COLUMNS).where(runs.c.fence.is_not(None))
+    if workspace is not None:
+        statement = statement.where(runs.c.workspace_id == workspace)
+    if statuses is not None:
+        statement = statement.where(runs.c.status.in_(list(statuses)))
+    statement = statement.order_by(runs.c.id.desc() if newest_first else runs.c.id).limit(limit)
+    return [to_run(row) for row in tx.execute(statement)]
+
+
+def events_of(tx: Transaction, run_id: int) -> list[Event]:
+    """Return what happened to a run, oldest first."""
+    rows = tx.execute(sa.select(events).where(events.c.run_id == run_id).order_by(events.c.id))
+    return [
+        Event(
+            at=row.at_ms,
+            source=Status(row.source) if row.source else None,
+            target=Status(row.target),
+            cause=Cause(row.cause),
+            by=row.by,
+            details=row.details,
+        )
+        for row in rows
+    ]

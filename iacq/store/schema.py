@@ -1,0 +1,285 @@
+"""The tables.
+
+Times that iacq compares are integer milliseconds since the epoch (`…_ms`, `…_until`); the TIMESTAMP columns are written for
+other readers of `workspace_tasks` and never read here. That table may hold rows that iacq did not write: their `fence` is
+NULL, and every constraint, index and query of iacq is limited to the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import sqlalchemy as sa
+
+from iacq.domain import transitions
+from iacq.domain.run import RunType, Status
+from iacq.domain.slot import SlotStatus
+
+metadata = sa.MetaData()
+
+
+def _in(column: str, values: Iterable[str]) -> str:
+    return f"{column} IN ({', '.join(repr(str(value)) for value in sorted(values))})"
+
+
+_STATE_CHANGING = _in("task_type", [kind for kind in RunType if kind.changes_state])
+
+runs = sa.Table(
+    "workspace_tasks",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("workspace_id", sa.String(50)),
+    sa.Column("task_type", sa.String(20)),
+    sa.Column("status", sa.String(20)),
+    sa.Column("agent_id", sa.String(50)),
+    sa.Column("created_at", sa.DateTime),
+    sa.Column("started_at", sa.DateTime),
+    sa.Column("updated_at", sa.DateTime),
+    sa.Column("completed_at", sa.DateTime),
+    sa.Column("plan_hash", sa.String(64)),
+    sa.Column("warmup_agent_id", sa.String(50)),
+    sa.Column("warmup_pod_name", sa.String(100)),
+    sa.Column("warmup_slot_id", sa.Integer),
+    sa.Column("warmup_status", sa.String(20), server_default="none"),
+    sa.Column("warmup_at", sa.DateTime),
+    sa.Column("warmup_expires_at", sa.DateTime),
+    sa.Column("warmup_retry_count", sa.Integer, server_default="0"),
+    # iacq's own
+    sa.Column("fence", sa.Integer),  # NULL: not written by iacq
+    sa.Column("pool", sa.String(50)),
+    sa.Column("priority", sa.Integer),
+    sa.Column("auto_apply", sa.Boolean),
+    sa.Column("message", sa.Text),
+    sa.Column("requested_by", sa.String(200)),
+    sa.Column("idempotency_key", sa.String(200)),
+    sa.Column("request_digest", sa.String(64)),  # what the key was used for
+    sa.Column("stage", sa.String(20)),
+    sa.Column("attempt", sa.Integer),
+    sa.Column("tries", sa.Integer),
+    sa.Column("owner", sa.String(200)),
+    sa.Column("lease_until", sa.BigInteger),
+    sa.Column("queue", sa.String(100)),
+    sa.Column("plan_fence", sa.Integer),
+    sa.Column("effects_at_ms", sa.BigInteger),
+    sa.Column("effects_fence", sa.Integer),
+    sa.Column("pod_name", sa.String(100)),
+    sa.Column("slot_id", sa.Integer),
+    sa.Column("fingerprint", sa.JSON(none_as_null=True)),
+    sa.Column("changes", sa.JSON(none_as_null=True)),
+    sa.Column("timings", sa.JSON(none_as_null=True)),
+    sa.Column("start_tier", sa.String(10)),
+    sa.Column("confirmed_ms", sa.BigInteger),
+    sa.Column("confirmed_by", sa.String(200)),
+    sa.Column("confirmed_hash", sa.String(64)),
+    sa.Column("confirmed_comment", sa.Text),
+    sa.Column("cancel_requested_ms", sa.BigInteger),
+    sa.Column("cancel_requested_by", sa.String(200)),
+    sa.Column("expires_ms", sa.BigInteger),
+    sa.Column("error_code", sa.String(50)),
+    sa.Column("error_text", sa.Text),
+    sa.Column("git_commit", sa.String(64)),
+    sa.Column("terraform_version", sa.String(50)),
+    sa.Column("created_ms", sa.BigInteger),
+    sa.Column("queued_ms", sa.BigInteger),
+    sa.Column("started_ms", sa.BigInteger),
+    sa.Column("completed_ms", sa.BigInteger),
+    sa.CheckConstraint(f"fence IS NULL OR {_in('status', Status)}", name="ck_workspace_tasks_status"),
+    sa.CheckConstraint(f"fence IS NULL OR {_in('task_type', RunType)}", name="ck_workspace_tasks_type"),
+    sa.CheckConstraint(
+        "fence IS NULL OR status <> 'apply_interrupted' OR effects_at_ms IS NOT NULL",
+        name="ck_workspace_tasks_interrupted",
+    ),
+    sa.CheckConstraint(
+        f"fence IS NULL OR NOT ({_in('status', {Status.CONFIRMED, Status.APPLY_QUEUED, Status.APPLYING})})"
+        " OR confirmed_ms IS NOT NULL",
+        name="ck_workspace_tasks_confirmed",
+    ),
+    sqlite_autoincrement=True,
+)
+
+sa.Index("idx_workspace_tasks_plan_hash", runs.c.plan_hash)
+sa.Index("idx_workspace_tasks_warmup_agent", runs.c.warmup_agent_id, runs.c.warmup_status)
+sa.Index(
+    "idx_workspace_tasks_apply_pending_warmup",
+    runs.c.status,
+    runs.c.warmup_status,
+    runs.c.warmup_expires_at,
+    sqlite_where=sa.text("status = 'apply_pending'"),
+    postgresql_where=sa.text("status = 'apply_pending'"),
+)
+
+
+def _partial(name: str, columns: list[sa.Column[object]], where: str, *, unique: bool) -> None:
+    condition = sa.text(f"fence IS NOT NULL AND {where}")
+    sa.Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
+
+
+_partial(
+    "uq_iacq_one_active_run",
+    [runs.c.workspace_id],
+    f"{_STATE_CHANGING} AND {_in('status', transitions.ACTIVE)}",
+    unique=True,
+)
+_partial(
+    "uq_iacq_idempotency_key",
+    [runs.c.workspace_id, runs.c.idempotency_key],
+    "idempotency_key IS NOT NULL",
+    unique=True,
+)
+_partial(
+    "ix_iacq_unended",
+    [runs.c.status, runs.c.priority, runs.c.id],
+    _in("status", set(Status) - transitions.ENDED),
+    unique=False,
+)
+_partial("ix_iacq_workspace", [runs.c.workspace_id, runs.c.id], "status IS NOT NULL", unique=False)
+
+workspaces = sa.Table(
+    "iacq_workspaces",
+    metadata,
+    sa.Column("name", sa.String(50), primary_key=True),
+    sa.Column("pool", sa.String(50), nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("auto_apply", sa.Boolean, nullable=False),
+    sa.Column("variables", sa.JSON, nullable=False),
+    sa.Column("var_files", sa.JSON, nullable=False),
+    sa.Column("environment", sa.JSON, nullable=False),
+    sa.Column("secret_names", sa.JSON, nullable=False),
+    sa.Column("secrets", sa.LargeBinary),  # sealed JSON of secret variables
+    sa.Column("plan_expires_ms", sa.BigInteger),
+    sa.Column("locked_by", sa.String(200)),
+    sa.Column("locked_reason", sa.Text),
+    sa.Column("locked_ms", sa.BigInteger),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("updated_ms", sa.BigInteger, nullable=False),
+)
+
+pools = sa.Table(
+    "iacq_pools",
+    metadata,
+    sa.Column("name", sa.String(50), primary_key=True),
+    sa.Column("max_pods", sa.Integer, nullable=False),
+    sa.Column("slots_per_pod", sa.Integer, nullable=False),
+)
+
+pods = sa.Table(
+    "iacq_pods",
+    metadata,
+    sa.Column("name", sa.String(100), primary_key=True),
+    sa.Column("agent_id", sa.String(50), nullable=False),
+    sa.Column("pool", sa.String(50), nullable=False),
+    sa.Column("slots", sa.Integer, nullable=False),
+    sa.Column("status", sa.String(20), nullable=False),  # online, draining, offline
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+)
+
+heartbeats = sa.Table(
+    "iacq_heartbeats",  # narrow: written every few seconds by every pod
+    metadata,
+    sa.Column("pod_name", sa.String(100), primary_key=True),
+    sa.Column("agent_id", sa.String(50), nullable=False),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+)
+
+slots = sa.Table(
+    "iacq_slots",
+    metadata,
+    sa.Column("pod_name", sa.String(100), primary_key=True),
+    sa.Column("slot_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("agent_id", sa.String(50), nullable=False),
+    sa.Column("pool", sa.String(50), nullable=False),
+    sa.Column("status", sa.String(20), nullable=False),
+    sa.Column("run_id", sa.Integer, sa.ForeignKey("workspace_tasks.id"), unique=True),
+    sa.Column("task_type", sa.String(20)),
+    sa.Column("closed", sa.String(20)),  # NULL: open
+    sa.Column("updated_ms", sa.BigInteger, nullable=False),
+    sa.CheckConstraint(_in("status", SlotStatus), name="ck_iacq_slots_status"),
+    sa.CheckConstraint("(status = 'idle') = (run_id IS NULL)", name="ck_iacq_slots_hold"),
+)
+sa.Index("ix_iacq_slots_pool", slots.c.pool, slots.c.status)
+
+outbox = sa.Table(
+    "iacq_outbox",  # one row per queued phase, until its claim
+    metadata,
+    sa.Column(
+        "run_id", sa.Integer, sa.ForeignKey("workspace_tasks.id"), primary_key=True, autoincrement=False
+    ),
+    sa.Column("phase", sa.String(10), nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("queue", sa.String(100), nullable=False),
+    sa.Column("workspace", sa.String(50), nullable=False),
+    sa.Column("rings", sa.Integer, nullable=False),
+    sa.Column("next_ms", sa.BigInteger, nullable=False),
+)
+
+events = sa.Table(
+    "iacq_events",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("run_id", sa.Integer, sa.ForeignKey("workspace_tasks.id"), nullable=False, index=True),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Column("source", sa.String(20)),  # NULL: the run came into being
+    sa.Column("target", sa.String(20), nullable=False),
+    sa.Column("cause", sa.String(20), nullable=False),
+    sa.Column("by", sa.String(200)),
+    sa.Column("details", sa.Text),
+)
+
+logs = sa.Table(
+    "iacq_logs",
+    metadata,
+    sa.Column(
+        "run_id", sa.Integer, sa.ForeignKey("workspace_tasks.id"), primary_key=True, autoincrement=False
+    ),
+    sa.Column("phase", sa.String(10), primary_key=True),
+    sa.Column("start", sa.BigInteger, primary_key=True, autoincrement=False),  # bytes before this chunk
+    sa.Column("size", sa.Integer, nullable=False),  # bytes of UTF-8
+    sa.Column("text", sa.Text, nullable=False),
+)
+
+artifacts = sa.Table(
+    "iacq_artifacts",
+    metadata,
+    sa.Column(
+        "run_id", sa.Integer, sa.ForeignKey("workspace_tasks.id"), primary_key=True, autoincrement=False
+    ),
+    sa.Column("kind", sa.String(20), primary_key=True),
+    sa.Column("sha256", sa.String(64), nullable=False),  # of what was sealed
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("key", sa.String(200), nullable=False),  # in the artifact store
+)
+
+blobs = sa.Table(
+    "iacq_blobs",  # the artifact store in PostgreSQL
+    metadata,
+    sa.Column("key", sa.String(200), primary_key=True),
+    sa.Column("part", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("data", sa.LargeBinary, nullable=False),
+)
+
+states = sa.Table(
+    "iacq_states",
+    metadata,
+    sa.Column("workspace_id", sa.String(50), primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),  # from 1
+    sa.Column("lineage", sa.String(100), nullable=False),
+    sa.Column("serial", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("resources", sa.Integer, nullable=False),
+    sa.Column("run_id", sa.Integer),  # NULL: imported by a person
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+)
+
+working_states = sa.Table(
+    "iacq_working_states",  # the state of the apply that runs now: at most a second old
+    metadata,
+    sa.Column("workspace_id", sa.String(50), primary_key=True),
+    sa.Column("run_id", sa.Integer, nullable=False),
+    sa.Column("lineage", sa.String(100), nullable=False),
+    sa.Column("serial", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("updated_ms", sa.BigInteger, nullable=False),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+)

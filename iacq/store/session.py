@@ -1,0 +1,213 @@
+"""Connections and transactions: the one door to the database, and its clock."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from iacq.errors import Unavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+READING = "iacq_reading"
+DATABASE_UNAVAILABLE = "database_unavailable"
+"""Code of the error that means: the same step may succeed later."""
+
+
+class Raced(Exception):  # noqa: N818 - it says what happened: another process was faster, no row was changed
+    """The compare-and-set changed no row. Nothing is to be done; whoever was faster did it."""
+
+
+class now_ms(FunctionElement[int]):  # noqa: N801 - used like an SQL function
+    """The database's clock in ms, read when the statement gets its row: after any wait for a lock."""
+
+    type = sa.BigInteger()
+    inherit_cache = True
+
+
+@compiles(now_ms, "postgresql")
+def _now_postgresql(_element: now_ms, _compiler: Any, **_kw: Any) -> str:
+    # now() is the start of the transaction: a compare-and-set that waited would accept a lease that has ended.
+    return "(extract(epoch from clock_timestamp()) * 1000)::bigint"
+
+
+@compiles(now_ms, "sqlite")
+def _now_sqlite(_element: now_ms, _compiler: Any, **_kw: Any) -> str:
+    return "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+
+
+class as_timestamp(FunctionElement[Any]):  # noqa: N801 - used like an SQL function
+    """Milliseconds as a TIMESTAMP in UTC, for the columns that others read."""
+
+    type = sa.DateTime()
+    inherit_cache = True
+
+
+@compiles(as_timestamp, "postgresql")
+def _timestamp_postgresql(element: as_timestamp, compiler: Any, **kw: Any) -> str:
+    return f"timezone('UTC', to_timestamp(({compiler.process(element.clauses, **kw)}) / 1000.0))"
+
+
+@compiles(as_timestamp, "sqlite")
+def _timestamp_sqlite(element: as_timestamp, compiler: Any, **kw: Any) -> str:
+    return f"strftime('%Y-%m-%d %H:%M:%f', ({compiler.process(element.clauses, **kw)}) / 1000.0, 'unixepoch')"
+
+
+class Transaction:
+    """One transaction. `now` is an SQL expression: the database's clock, or a virtual one in tests."""
+
+    def __init__(self, connection: sa.Connection, now: sa.ColumnElement[int]) -> None:
+        self.connection = connection
+        self.now = now
+
+    @property
+    def timestamp(self) -> sa.ColumnElement[Any]:
+        """`now` as a TIMESTAMP for other readers."""
+        return as_timestamp(self.now)
+
+    def execute(self, statement: sa.Executable) -> sa.CursorResult[Any]:
+        """Run one statement."""
+        return self.connection.execute(statement)
+
+    def change_one(self, statement: sa.Executable) -> sa.Row[Any]:
+        """Run a compare-and-set with RETURNING. Raises Raced if no row was changed."""
+        row = self.execute(statement).first()
+        if row is None:
+            raise Raced
+        return row
+
+
+class Database:
+    """The engine, made at first use (after any fork)."""
+
+    def __init__(self, url: str, *, clock: Callable[[], int] | None = None, pool_size: int = 5) -> None:
+        """Prepare; nothing is opened yet. clock: ms since the epoch, only for tests with a virtual clock."""
+        self.url = url
+        self._clock = clock
+        self._pool_size = pool_size
+        self._engine: sa.Engine | None = None
+
+    @property
+    def engine(self) -> sa.Engine:
+        """The SQLAlchemy engine of this process."""
+        if self._engine is None:
+            self._engine = _make_engine(self.url, self._pool_size)
+        return self._engine
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Tell whether this is the embedded database."""
+        return self.url.startswith("sqlite")
+
+    @contextlib.contextmanager
+    def transaction(self, *, reading: bool = False) -> Iterator[Transaction]:
+        """Commit at the end, roll back on any exception. Raises Unavailable when the database is away.
+
+        reading: nothing is written, so SQLite's one writer need not be waited for.
+        """
+        now: sa.ColumnElement[int] = sa.literal(self._clock(), sa.BigInteger) if self._clock else now_ms()
+        try:
+            with (
+                self.engine.connect().execution_options(**{READING: reading}) as connection,
+                connection.begin(),
+            ):
+                yield Transaction(connection, now)
+        except IntegrityError:
+            raise
+        except (OperationalError, PoolTimeout) as error:
+            raise _unavailable(error) from error
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise _unavailable(error) from error
+            raise
+
+    def attempt(
+        self, step: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T | None:
+        """Run one step in a transaction of its own; None if another process was faster.
+
+        A violated unique constraint (one active run per workspace, one slot per run) is the same answer.
+        """
+        try:
+            with self.transaction() as tx:
+                return step(tx, *args, **kwargs)
+        except (Raced, IntegrityError):
+            return None
+
+    def run(self, step: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run one step or question in a transaction of its own."""
+        with self.transaction() as tx:
+            return step(tx, *args, **kwargs)
+
+    def read(
+        self, question: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Ask one question."""
+        with self.transaction(reading=True) as tx:
+            return question(tx, *args, **kwargs)
+
+    def warm(self) -> None:
+        """Connect now, so that the next statement costs one round trip."""
+        with self.transaction(reading=True) as tx:
+            tx.execute(sa.select(1))
+
+    def close(self) -> None:
+        """Close every idle connection; the next use opens new ones."""
+        if self._engine is not None:
+            self._engine.dispose()
+
+    def forget(self) -> None:
+        """After a fork: drop the parent's connections without closing them."""
+        if self._engine is not None:
+            self._engine.dispose(close=False)
+            self._engine = None
+
+
+def _unavailable(error: Exception) -> Unavailable:
+    reason = str(getattr(error, "orig", error)).strip().split("\n")[0]
+    return Unavailable(
+        f"the database does not answer: {reason}",
+        field="IACQ_DATABASE_URL",
+        code=DATABASE_UNAVAILABLE,
+        hint="check that it runs and that IACQ_DATABASE_URL is right (`iacq doctor` tells more)",
+    )
+
+
+def _make_engine(url: str, pool_size: int) -> sa.Engine:
+    if url.startswith("sqlite"):
+        engine = sa.create_engine(url, pool_size=pool_size, max_overflow=10, connect_args={"timeout": 15})
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine, "begin", _begin_immediate)
+        return engine
+    connect_args = {
+        "connect_timeout": 5,
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 15000,
+        "application_name": "iacq",
+    }
+    return sa.create_engine(
+        url, pool_size=pool_size, max_overflow=10, pool_timeout=10, connect_args=connect_args
+    )
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # the driver must not begin transactions by itself
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=15000", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_immediate(connection: sa.Connection) -> None:
+    # A deferred transaction that reads first and writes later fails with "database is locked" instead of waiting.
+    reading = connection.get_execution_options().get(READING, False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")

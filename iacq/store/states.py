@@ -1,0 +1,159 @@
+"""Managed states: versions, and the working row of the apply that runs now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from iacq.domain.run import Status
+from iacq.errors import Conflict
+from iacq.store.schema import runs, states, working_states
+from iacq.store.session import Raced, Transaction
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateVersion:
+    """One stored state."""
+
+    version: int
+    lineage: str
+    serial: int
+    sha256: str  # of the state in clear
+    size: int  # bytes in clear
+    resources: int
+    run_id: int | None  # None: imported
+    created_at: int  # ms
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewState:
+    """A state to be stored."""
+
+    lineage: str
+    serial: int
+    sha256: str
+    size: int
+    resources: int
+    sealed: bytes
+
+
+def _to_version(row: sa.Row[Any]) -> StateVersion:
+    return StateVersion(
+        version=row.version,
+        lineage=row.lineage,
+        serial=row.serial,
+        sha256=row.sha256,
+        size=row.size,
+        resources=row.resources,
+        run_id=row.run_id,
+        created_at=row.created_ms,
+    )
+
+
+_VERSION_COLUMNS = [column for column in states.c if column.name != "sealed"]
+
+
+def current(tx: Transaction, workspace: str) -> StateVersion | None:
+    """Return the newest version."""
+    row = tx.execute(
+        sa.select(*_VERSION_COLUMNS)
+        .where(states.c.workspace_id == workspace)
+        .order_by(states.c.version.desc())
+        .limit(1)
+    ).first()
+    return _to_version(row) if row else None
+
+
+def listed(tx: Transaction, workspace: str) -> list[StateVersion]:
+    """Return all versions, newest first."""
+    rows = tx.execute(
+        sa.select(*_VERSION_COLUMNS)
+        .where(states.c.workspace_id == workspace)
+        .order_by(states.c.version.desc())
+    )
+    return [_to_version(row) for row in rows]
+
+
+def sealed(tx: Transaction, workspace: str, version: int) -> bytes | None:
+    """Return the sealed bytes of a version."""
+    found = tx.execute(
+        sa.select(states.c.sealed).where(states.c.workspace_id == workspace, states.c.version == version)
+    ).scalar()
+    return bytes(found) if found is not None else None
+
+
+def require_writer(tx: Transaction, run_id: int, fence: int, effects_fence: int | None) -> None:
+    """Lock the run: its owner may write states, and so may the process of its interrupted apply. Raises Raced."""
+    mine = sa.or_(
+        runs.c.fence == fence,
+        sa.and_(runs.c.status == Status.APPLY_INTERRUPTED, runs.c.effects_fence == (effects_fence or -1)),
+    )
+    if (
+        tx.execute(sa.select(runs.c.id).where(runs.c.id == run_id, mine).with_for_update(read=True)).first()
+        is None
+    ):
+        raise Raced
+
+
+def add(tx: Transaction, workspace: str, new: NewState, *, run_id: int | None) -> StateVersion:
+    """Add a version: same lineage and a greater serial than the newest, or the first one.
+
+    The same state again is no change. Raises Conflict for anything else. Two writers cannot add the same version: the
+    second violates the primary key.
+    """
+    newest = current(tx, workspace)
+    if newest is not None:
+        if newest.sha256 == new.sha256:
+            return newest
+        if newest.lineage != new.lineage or newest.serial >= new.serial:
+            raise Conflict(
+                f"state of workspace {workspace}: serial {new.serial} of lineage {new.lineage} does not follow "
+                f"serial {newest.serial} of lineage {newest.lineage}",
+                code="state_conflict",
+            )
+    row = tx.execute(
+        states.insert()
+        .values(
+            workspace_id=workspace,
+            version=newest.version + 1 if newest else 1,
+            lineage=new.lineage,
+            serial=new.serial,
+            sha256=new.sha256,
+            size=new.size,
+            resources=new.resources,
+            run_id=run_id,
+            created_ms=tx.now,
+            sealed=new.sealed,
+        )
+        .returning(*_VERSION_COLUMNS)
+    ).one()
+    tx.execute(working_states.delete().where(working_states.c.workspace_id == workspace))
+    return _to_version(row)
+
+
+def put_working(tx: Transaction, workspace: str, new: NewState, *, run_id: int) -> None:
+    """Replace the working row of the apply that runs now."""
+    tx.execute(working_states.delete().where(working_states.c.workspace_id == workspace))
+    tx.execute(
+        working_states.insert().values(
+            workspace_id=workspace,
+            run_id=run_id,
+            lineage=new.lineage,
+            serial=new.serial,
+            sha256=new.sha256,
+            updated_ms=tx.now,
+            sealed=new.sealed,
+        )
+    )
+
+
+def working(tx: Transaction, workspace: str) -> tuple[int, bytes] | None:
+    """Return (run id, sealed state) of the working row, if there is one."""
+    row = tx.execute(
+        sa.select(working_states.c.run_id, working_states.c.sealed).where(
+            working_states.c.workspace_id == workspace
+        )
+    ).first()
+    return (row.run_id, bytes(row.sealed)) if row else None

@@ -1,0 +1,172 @@
+"""Rows of workspaces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from iacq.domain import transitions
+from iacq.domain.workspace import Workspace
+from iacq.errors import Conflict, NotFound
+from iacq.store.schema import runs, states, workspaces
+from iacq.store.session import Transaction
+
+
+def to_workspace(row: sa.Row[Any]) -> Workspace:
+    """Make a value of a row."""
+    return Workspace(
+        name=row.name,
+        pool=row.pool,
+        path=row.path,
+        auto_apply=row.auto_apply,
+        variables=row.variables,
+        var_files=tuple(row.var_files),
+        environment=row.environment,
+        secret_names=tuple(row.secret_names),
+        plan_expires=row.plan_expires_ms,
+        locked_by=row.locked_by,
+        locked_reason=row.locked_reason,
+        locked_at=row.locked_ms,
+        created_at=row.created_ms,
+        updated_at=row.updated_ms,
+    )
+
+
+def _columns(workspace: Workspace) -> dict[str, Any]:
+    return {
+        "pool": workspace.pool,
+        "path": workspace.path,
+        "auto_apply": workspace.auto_apply,
+        "variables": dict(workspace.variables),
+        "var_files": list(workspace.var_files),
+        "environment": dict(workspace.environment),
+        "secret_names": list(workspace.secret_names),
+        "plan_expires_ms": workspace.plan_expires,
+    }
+
+
+def insert(tx: Transaction, workspace: Workspace, *, secrets: bytes | None) -> Workspace:
+    """Store a new workspace. Raises Conflict if the name is taken."""
+    if find(tx, workspace.name) is not None:
+        raise Conflict(
+            f"workspace {workspace.name} exists already",
+            field="workspace",
+            hint=f"use `iacq workspace update {workspace.name}`",
+        )
+    row = tx.execute(
+        workspaces.insert()
+        .values(
+            name=workspace.name, secrets=secrets, created_ms=tx.now, updated_ms=tx.now, **_columns(workspace)
+        )
+        .returning(*workspaces.c)
+    ).one()
+    return to_workspace(row)
+
+
+def update(tx: Transaction, workspace: Workspace, *, secrets: bytes | None) -> Workspace:
+    """Change a workspace; runs that are enqueued already keep what they were enqueued with."""
+    row = tx.change_one(
+        workspaces.update()
+        .where(workspaces.c.name == workspace.name)
+        .values(secrets=secrets, updated_ms=tx.now, **_columns(workspace))
+        .returning(*workspaces.c)
+    )
+    return to_workspace(row)
+
+
+def find(tx: Transaction, name: str) -> Workspace | None:
+    """Return a workspace or None."""
+    row = tx.execute(sa.select(workspaces).where(workspaces.c.name == name)).first()
+    return to_workspace(row) if row else None
+
+
+def get(tx: Transaction, name: str) -> Workspace:
+    """Return a workspace. Raises NotFound."""
+    workspace = find(tx, name)
+    if workspace is None:
+        shown = ascii(name if len(name) <= 60 else name[:57] + "...").strip("'")
+        raise NotFound(
+            f"there is no workspace {shown}",
+            field="workspace",
+            hint="`iacq workspace list` shows them; `iacq workspace create NAME --path DIR` makes one",
+        )
+    return workspace
+
+
+def secrets_of(tx: Transaction, name: str) -> bytes | None:
+    """Return the sealed secret variables."""
+    return tx.execute(sa.select(workspaces.c.secrets).where(workspaces.c.name == name)).scalar()
+
+
+def listed(tx: Transaction) -> list[Workspace]:
+    """Return all workspaces by name."""
+    return [to_workspace(row) for row in tx.execute(sa.select(workspaces).order_by(workspaces.c.name))]
+
+
+def lock(tx: Transaction, name: str, *, by: str, reason: str) -> Workspace:
+    """Hold the dispatch of state-changing runs. Raises Conflict if somebody holds it already."""
+    workspace = get(tx, name)
+    row = tx.execute(
+        workspaces.update()
+        .where(workspaces.c.name == name, workspaces.c.locked_ms.is_(None))
+        .values(locked_by=by, locked_reason=reason, locked_ms=tx.now)
+        .returning(*workspaces.c)
+    ).first()
+    if row is None:
+        raise Conflict(
+            f"workspace {name} is locked by {workspace.locked_by}: {workspace.locked_reason}",
+            hint=f"`iacq workspace unlock {name}`",
+        )
+    return to_workspace(row)
+
+
+def unlock(tx: Transaction, name: str) -> Workspace:
+    """Let state-changing runs go on; fine if it is not locked."""
+    get(tx, name)
+    row = tx.execute(
+        workspaces.update()
+        .where(workspaces.c.name == name)
+        .values(locked_by=None, locked_reason=None, locked_ms=None)
+        .returning(*workspaces.c)
+    ).one()
+    return to_workspace(row)
+
+
+def delete(tx: Transaction, name: str, *, force: bool) -> None:
+    """Remove a workspace with its managed state; its ended runs stay.
+
+    Raises Conflict with unended runs, or with a state that has resources (unless forced).
+    """
+    get(tx, name)
+    unended = (
+        tx.execute(
+            sa.select(runs.c.id)
+            .where(
+                runs.c.workspace_id == name,
+                runs.c.fence.is_not(None),
+                runs.c.status.not_in(transitions.ENDED),
+            )
+            .order_by(runs.c.id)
+        )
+        .scalars()
+        .all()
+    )
+    if unended:
+        raise Conflict(
+            f"workspace {name} has runs that have not ended: {', '.join(map(str, unended[:5]))}",
+            hint=f"cancel or discard them first, for example `iacq cancel {unended[0]}`",
+        )
+    resources = tx.execute(
+        sa.select(states.c.resources)
+        .where(states.c.workspace_id == name)
+        .order_by(states.c.version.desc())
+        .limit(1)
+    ).scalar()
+    if resources and not force:
+        raise Conflict(
+            f"the state of workspace {name} has {resources} resources, which nobody would know of any more",
+            hint=f"`iacq destroy {name}` removes them; --force deletes the workspace and its state all the same",
+        )
+    tx.execute(states.delete().where(states.c.workspace_id == name))
+    tx.execute(workspaces.delete().where(workspaces.c.name == name))

@@ -1,0 +1,89 @@
+"""The Celery tasks. Each decodes its arguments and calls one service: the database decides, not the message."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from iacq import messages
+from iacq.domain.run import Phase, Run, Status
+from iacq.errors import PhaseFailed
+from iacq.services import dispatching, recovering
+from iacq.services.core import Core
+from iacq.services.phases import runner
+from iacq.services.phases.context import SlotWorker
+from iacq.services.recovering import LeaseWatch
+from iacq.store import control, pods
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+
+def register_control(app: Celery, core: Callable[[], Core]) -> None:
+    """Define what control workers do: for callers, and every few seconds for beat."""
+    watch = LeaseWatch()
+
+    def define(name: str, job: Callable[[Core], Any]) -> None:
+        def task() -> None:
+            job(core())
+
+        app.task(task, name=name)
+
+    def dispatch(present: Core) -> None:
+        present.database.run(control.beat)
+        dispatching.dispatch(present)
+
+    define(messages.DISPATCH, dispatch)
+    define(messages.RESEND, dispatching.resend)
+    define(messages.RECOVER, lambda present: recovering.recover(present, watch))
+    define(messages.CHECK_AGENTS, recovering.check_agents)
+    define(messages.EXPIRE_PLANS, recovering.expire_plans)
+    define(messages.CLEANUP_WORK_DIRS, _ring_every_pod)
+
+
+def _ring_every_pod(core: Core) -> None:
+    for pod in core.database.read(pods.listed):
+        core.dispatcher.ring_agent(pod.name, messages.REMOVE_WORK_DIRS)
+
+
+def register_slot(app: Celery, worker: SlotWorker, answer: Callable[[], object]) -> None:
+    """Define what a slot does: the phases of runs, and answering when it is asked whether it lives."""
+
+    def phase(run_id: int, phase: str, attempt: int) -> None:
+        _fail_if_failed(runner.answer_doorbell(worker, run_id, Phase(phase), attempt))
+
+    def say_ready() -> None:
+        answer()
+
+    app.task(phase, name=messages.PLAN, throws=(PhaseFailed,))
+    app.task(phase, name=messages.APPLY, throws=(PhaseFailed,))
+    app.task(say_ready, name=messages.ANSWER)
+
+
+def _fail_if_failed(run: Run | None) -> None:
+    """A failed run is a failed task, so that Flower is not all green."""
+    if run is not None and run.status in (Status.FAILED, Status.APPLY_INTERRUPTED):
+        raise PhaseFailed(f"run {run.id} {run.status}: {run.error_text or run.error_code or ''}")
+
+
+def register_housekeeping(app: Celery, bells: dict[int, int], remove_work_dirs: Callable[[], None]) -> None:
+    """Define what a pod's housekeeping node does: wake slots, remove directories."""
+
+    def signal_run(run_id: int, slot_id: int) -> None:
+        del run_id  # for people who look at Flower: the slot asks the database
+        ring_bell(bells, slot_id)
+
+    def remove() -> None:
+        remove_work_dirs()
+
+    app.task(signal_run, name=messages.SIGNAL_RUN)
+    app.task(remove, name=messages.REMOVE_WORK_DIRS)
+
+
+def ring_bell(bells: Mapping[int, int], slot_id: int) -> None:
+    """Wake a slot of this pod: a running phase renews its lease, an idle slot looks whether it may open."""
+    if slot_id in bells:
+        with contextlib.suppress(BlockingIOError):  # full: rung already
+            os.write(bells[slot_id], b"!")

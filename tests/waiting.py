@@ -1,0 +1,20 @@
+"""Waiting in tests: for a condition, with a deadline; never for a time."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+_PAUSE = threading.Event()  # never set: a pause that signals may interrupt
+
+
+def wait_until(condition: Callable[[], T], timeout: float = 20, what: str = "") -> T:
+    """Ask `condition` until it says something true, and return that; fail with `what` and its last word."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            waited_for = what or getattr(condition, "__qualname__", repr(condition))
+            raise AssertionError(f"waited {timeout:g} s for: {waited_for}; the last answer was {value!r}")
+        _PAUSE.wait(0.01)
+    return value

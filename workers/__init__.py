@@ -1,0 +1,1 @@
+"""The programs of iacq's processes: wiring only. Nothing imports them."""

@@ -1,0 +1,66 @@
+"""A pod's agent: `python -m workers.agent --pod-name NAME --pool POOL --slots N`.
+
+It makes its keepers before it imports the application, so that they stay small and hold no keys; then it forks one
+process per slot and one for housekeeping.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+
+from iacq import settings as settings_module
+from iacq.domain.slot import DEFAULT_SLOTS
+from iacq.keeper import process
+from iacq.keeper.agent import ProcessTree
+from iacq.settings import Settings
+
+_POD_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def main() -> None:
+    """Run the pod until SIGTERM."""
+    given = _arguments()
+    settings = settings_module.load()
+    process.make_undumpable()
+    tree = ProcessTree(settings.work_root / "pods" / given.pod_name, given.slots)
+    sys.exit(_run(settings, tree, given))
+
+
+def _run(settings: Settings, tree: ProcessTree, given: argparse.Namespace) -> int:
+    from iacq import log
+    from iacq.store.pods import Registration
+    from workers import housekeeping, slot
+
+    log.set_up(settings.log_format)
+    pod = Registration(
+        pod_name=given.pod_name,
+        agent_id=f"{given.pod_name[:37]}-{os.urandom(6).hex()}",
+        pool=given.pool,
+        slots=given.slots,
+    )
+    children = {"housekeeping": lambda context: housekeeping.run(settings, pod, context)}
+    for number in range(1, given.slots + 1):
+        children[f"slot-{number}"] = lambda context: slot.run(settings, pod, context)
+    return tree.run(children, settings.stop_grace)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="workers.agent", description=__doc__)
+    parser.add_argument("--pod-name", default=os.environ.get("POD_NAME"))
+    parser.add_argument("--pool", default=os.environ.get("POOL_ID", "default"))
+    parser.add_argument("--slots", type=int, default=DEFAULT_SLOTS)
+    given = parser.parse_args()
+    if not given.pod_name or given.pod_name == "iacq" or not _POD_NAME.fullmatch(given.pod_name):
+        parser.error(
+            "--pod-name (or POD_NAME) must be a DNS label: a-z, 0-9 and '-', at most 63, and not `iacq`"
+        )
+    if given.slots < 1:
+        parser.error("--slots is at least 1")
+    return given
+
+
+if __name__ == "__main__":
+    main()

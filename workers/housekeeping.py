@@ -1,0 +1,69 @@
+"""A pod's housekeeping node `agent@pod`: registers, beats, wakes slots, removes directories."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from celery.signals import worker_shutting_down
+
+from iacq import bootstrap, log, tasks
+from iacq.errors import IacqError
+from iacq.messages import agent_queue
+from iacq.services import agents
+from iacq.services.core import Core
+from iacq.settings import Settings
+from iacq.store import pods
+from iacq.store.pods import Registration
+
+if TYPE_CHECKING:
+    from iacq.keeper.child import ChildContext
+
+logger = log.get(__name__)
+
+
+def run(settings: Settings, pod: Registration, context: ChildContext) -> None:
+    """Be the housekeeping node until SIGTERM. Called in a freshly forked process."""
+    core = bootstrap.worker_core(settings, pool_size=2)
+    app = bootstrap.worker_app(settings)
+    bells = dict(context.bells)
+    over = threading.Event()
+    worker_shutting_down.connect(lambda **_: over.set(), weak=False)
+    rounds = threading.Thread(target=_beat, args=(core, pod, bells, over), name="beat", daemon=True)
+    rounds.start()
+    remove = bootstrap.work_dir_remover(core, pod)
+    tasks.register_housekeeping(app, bells, remove)
+    node = app.Worker(
+        hostname=f"agent@{pod.pod_name}",
+        pool="threads",
+        concurrency=1,
+        queues=[agent_queue(pod.pod_name)],
+        without_gossip=True,
+        without_mingle=True,
+        loglevel="INFO",
+        quiet=True,
+    )
+    node.start()
+    over.set()
+    rounds.join(timeout=settings.heartbeat + 1)
+    try:
+        agents.leave(core, pod)
+    except IacqError as error:
+        logger.warning("could not say goodbye: %s", error.message)
+    sys.exit(node.exitcode)
+
+
+def _beat(core: Core, pod: Registration, bells: dict[int, int], over: threading.Event) -> None:
+    """Register, then say every few seconds that the pod is there; register anew whenever it counts as gone."""
+    while True:
+        try:
+            if not core.database.read(pods.is_registered, pod.pod_name, pod.agent_id) and not over.is_set():
+                agents.register(core, pod)
+                for slot_id in bells:
+                    tasks.ring_bell(bells, slot_id)
+            core.database.run(pods.beat, pod.pod_name, pod.agent_id)
+        except IacqError as error:
+            logger.warning("no heartbeat: %s", error.message)
+        if over.wait(core.settings.heartbeat):
+            return

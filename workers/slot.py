@@ -1,0 +1,129 @@
+"""One slot's process: a Celery node `slotN@pod` that consumes only `pod.N`, one phase at a time."""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from celery.signals import worker_shutting_down
+
+from iacq import bootstrap, log, tasks
+from iacq.domain.slot import Place
+from iacq.errors import IacqError, Unavailable
+from iacq.messages import slot_queue
+from iacq.services import agents
+from iacq.services.phases import unfinished
+from iacq.services.phases.context import SlotWorker
+from iacq.settings import Settings
+from iacq.store import slots
+from iacq.store.pods import Registration
+
+if TYPE_CHECKING:
+    from iacq.keeper.child import ChildContext
+
+T = TypeVar("T")
+logger = log.get(__name__)
+
+_SETTLE_AGAIN = 0.25
+"""Seconds between two looks at what a predecessor left, while something of it is alive."""
+_IDLE = 300.0
+"""Seconds without a bell after which an idle slot closes its database connections."""
+
+
+def run(settings: Settings, pod: Registration, context: ChildContext) -> None:
+    """Be this slot until SIGTERM. Called in a freshly forked process."""
+    if context.slot_id is None or context.keeper_socket is None or context.bell is None:
+        raise ValueError(f"{context.name} is not a slot")
+    place = Place(pod_name=pod.pod_name, slot_id=context.slot_id, agent_id=pod.agent_id, boot=context.boot)
+    worker = bootstrap.slot_worker(settings, place, context.keeper_socket)
+    threading.Thread(target=_listen, args=(worker, context.bell), name="bell", daemon=True).start()
+    threading.Thread(target=_settle, args=(worker,), name="settle", daemon=True).start()
+    _consume(settings, worker)
+
+
+def _listen(worker: SlotWorker, bell: int) -> None:
+    """Hear housekeeping's bell: a running phase renews its lease at once, an idle slot looks whether it may open."""
+    while worker.stop_at is None:
+        ready, _, _ = select.select([bell], [], [], _IDLE)
+        if ready:
+            os.read(bell, 4096)
+            worker.nudge()
+        if worker.lease is None:
+            _quietly(_answer if ready else _rest, worker)
+
+
+def _rest(worker: SlotWorker) -> None:
+    """A slot that is idle for long, and kept for no run, holds no connection."""
+    slot = worker.core.database.read(slots.at, worker.place.pod_name, worker.place.slot_id)
+    if slot is None or slot.run_id is None:
+        worker.core.database.close()
+
+
+def _settle(worker: SlotWorker) -> None:
+    """Deal with the predecessor's work, then open the slot and connect, so that the first bell finds all ready."""
+    while worker.stop_at is None and not _quietly(_answer, worker):
+        time.sleep(_SETTLE_AGAIN)
+    _quietly(_connect, worker)
+
+
+def _connect(worker: SlotWorker) -> None:
+    worker.core.database.warm()
+    bootstrap.warm_quietly(worker.core)
+
+
+def _answer(worker: SlotWorker) -> bool:
+    """Open the slot if nothing of an earlier run is left; tells whether it is open."""
+    with worker.lock:
+        return worker.lease is None and unfinished.settle(worker) and unfinished.open_slot(worker)
+
+
+def _quietly(job: Callable[[SlotWorker], T], worker: SlotWorker) -> T | None:
+    try:
+        return job(worker)
+    except Unavailable as error:
+        logger.warning("%s", error.message)
+    except (IacqError, OSError):
+        logger.exception("this will be tried again")
+    return None
+
+
+def _consume(settings: Settings, worker: SlotWorker) -> None:
+    place = worker.place
+    app = bootstrap.worker_app(settings)
+    tasks.register_slot(app, worker, lambda: _quietly(_answer, worker))
+
+    def stop_soon(**_: object) -> None:
+        worker.stop_at = worker.core.clock.monotonic() + running_may_last(settings.stop_grace)
+        threading.Thread(target=_drain, args=(worker,), name="drain", daemon=True).start()
+
+    worker_shutting_down.connect(stop_soon, weak=False)
+    queue = slot_queue(place.pod_name, place.slot_id)
+    node = app.Worker(
+        hostname=f"slot{place.slot_id}@{place.pod_name}",
+        pool="threads",
+        concurrency=1,
+        queues=[queue],
+        without_gossip=True,
+        without_mingle=True,
+        loglevel="INFO",
+        quiet=True,
+    )
+    node.start()
+    sys.exit(node.exitcode)
+
+
+def running_may_last(stop_grace: float) -> float:
+    """Seconds that a running phase still has when its pod is told to stop: the rest is for terraform to stop in."""
+    return max(stop_grace - 120.0, stop_grace / 2)
+
+
+def _drain(worker: SlotWorker) -> None:
+    try:
+        agents.drain_slot(worker.core, worker.place)
+    except IacqError as error:
+        logger.warning("the slot could not be closed: %s", error.message)
