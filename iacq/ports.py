@@ -173,10 +173,10 @@ class RunTree:
 
 @dataclass(frozen=True, kw_only=True)
 class Init:
-    """One way to run `terraform init`; the next one is tried if it fails."""
+    """One way to run `terraform init`."""
 
+    name: str  # part of the command's name
     label: str  # for the log: where providers come from
-    environment: Mapping[str, str]  # added to the environment of this init
 
 
 class Workshop(Protocol):
@@ -210,12 +210,21 @@ class Workshop(Protocol):
         """Return path, version, sha256 and stat of terraform. Raises Unavailable if there is none."""
         ...
 
-    def environment(self, tree: RunTree, workspace: Mapping[str, str]) -> dict[str, str]:
-        """Return the complete environment of a command. Raises InvalidInput for a variable that is reserved."""
+    def environment(
+        self, tree: RunTree, workspace: Mapping[str, str], *, own_backend: bool
+    ) -> dict[str, str]:
+        """Return the complete environment of a command. Raises InvalidInput for a variable that is reserved.
+
+        own_backend: the configuration keeps its state itself.
+        """
         ...
 
-    def inits(self, tree: RunTree) -> Sequence[Init]:
-        """Say how to initialize, best way first."""
+    def init(self, tree: RunTree) -> Init:
+        """Say how to initialize."""
+        ...
+
+    def init_after(self, tree: RunTree, failed: Init, errors: Sequence[str]) -> Init | None:
+        """Say how to try again after a failed init; None: not at all."""
         ...
 
     def settle_init(self, tree: RunTree) -> None:

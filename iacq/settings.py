@@ -10,7 +10,6 @@ import getpass
 import hashlib
 import os
 import re
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +105,9 @@ class Settings:
     @property
     def sqlalchemy_url(self) -> str:
         """The database, embedded or given."""
-        return self.database_url or f"sqlite:///{self.home / 'iacq.db'}"
+        url = self.database_url or f"sqlite:///{self.home / 'iacq.db'}"
+        # A URL without a driver means psycopg 3 to newer SQLAlchemy; iacq brings psycopg2.
+        return re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", url)
 
     @property
     def broker_socket(self) -> Path:
@@ -115,7 +116,8 @@ class Settings:
         if len(os.fsencode(wanted)) < 100:
             return wanted
         name = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:12]
-        return Path(tempfile.gettempdir()) / f"iacq-{os.getuid()}-{name}" / "broker.sock"
+        # Not TMPDIR: every process of this HOME must find the same socket.
+        return Path("/tmp") / f"iacq-{os.getuid()}-{name}" / "broker.sock"  # noqa: S108 - its directory is private
 
     @property
     def celery_broker_url(self) -> str:

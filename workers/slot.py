@@ -78,8 +78,12 @@ def _connect(worker: SlotWorker) -> None:
 
 def _answer(worker: SlotWorker) -> bool:
     """Open the slot if nothing of an earlier run is left; tells whether it is open."""
-    with worker.lock:
-        return worker.lease is None and unfinished.settle(worker) and unfinished.open_slot(worker)
+    if not worker.lock.acquire(blocking=False):
+        return False
+    try:
+        return unfinished.settle(worker) and unfinished.open_slot(worker)
+    finally:
+        worker.lock.release()
 
 
 def _quietly(job: Callable[[SlotWorker], T], worker: SlotWorker) -> T | None:

@@ -22,6 +22,7 @@ from iacq.adapters import (
     terraform_environment,
 )
 from iacq.adapters.provider_mirror import ProviderMirror
+from iacq.domain import provider_lock
 from iacq.domain.provider_lock import Installation
 from iacq.errors import Conflict, PhaseFailed
 from iacq.ports import Init, RunTree
@@ -123,7 +124,9 @@ class SlotWorkshop:
         """Return path, version, sha256 and stat of terraform."""
         return terraform_binary.fingerprint(terraform_binary.find(self._settings))
 
-    def environment(self, tree: RunTree, workspace: Mapping[str, str]) -> dict[str, str]:
+    def environment(
+        self, tree: RunTree, workspace: Mapping[str, str], *, own_backend: bool
+    ) -> dict[str, str]:
         """Return the complete environment of a command."""
         return terraform_environment.build(
             self._settings,
@@ -132,32 +135,29 @@ class SlotWorkshop:
             cwd=tree.path,
             scratch=tree.scratch,
             cli_config=tree.scratch / "terraform.rc",
+            own_backend=own_backend,
         )
 
-    def inits(self, tree: RunTree) -> Sequence[Init]:
+    def init(self, tree: RunTree) -> Init:
         """Say how to initialize: from the mirror alone if it has all that the lock file names."""
-        chosen = self._mirror.choose(tree.tree)
-        ways = [chosen]
-        if chosen is Installation.MIRROR_ONLY:
-            ways.append(
-                Installation.MIRROR_THEN_SOURCE
-            )  # the configuration may require one that the lock lacks
-        return [self._init(tree, way) for way in ways]
+        return self._init(tree, self._mirror.choose(tree.tree))
+
+    def init_after(self, tree: RunTree, failed: Init, errors: Sequence[str]) -> Init | None:
+        """Say how to try again: the configuration may require a provider that the lock file lacks."""
+        way = provider_lock.retry_after(Installation(failed.name), errors)
+        return None if way is None else self._init(tree, way)
 
     def _init(self, tree: RunTree, way: Installation) -> Init:
         # Every command of the run reads this file: credentials for modules and backends are in it as well.
-        written = terraform_cli_config.write(
-            tree.scratch / f"terraform-{way}.rc",
+        terraform_cli_config.write(
+            tree.scratch / "terraform.rc",
             way,
             mirror=self._mirror.packages,
             settings=self._settings,
             host_environ=self._host_environ,
             tree=tree.tree,
         )
-        general = tree.scratch / "terraform.rc"
-        if not general.exists():
-            shutil.copy(written, general)
-        return Init(label=_LABELS[way], environment={"TF_CLI_CONFIG_FILE": str(written)})
+        return Init(name=way, label=_LABELS[way])
 
     def settle_init(self, tree: RunTree) -> None:
         """Move what init downloaded into the mirror, where every slot of this machine finds it."""

@@ -14,6 +14,7 @@ Files are complete or absent (written aside, fsync, link). Readers still expect 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -263,7 +264,9 @@ def _create(directory: Path, name: str, content: Mapping[str, Any]) -> bool:
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         try:
-            os.write(descriptor, json.dumps(content).encode())  # a few hundred bytes: whole or an error
+            text = json.dumps(content).encode()
+            if os.write(descriptor, text) < len(text):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory / name))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

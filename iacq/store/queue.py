@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from iacq.domain import transitions
@@ -75,7 +77,11 @@ def running_counts(tx: Transaction) -> tuple[dict[str, int], dict[str, int]]:
     by_caller = tx.execute(
         sa.select(runs.c.requested_by, sa.func.count()).where(busy).group_by(runs.c.requested_by)
     )
-    return {row[0]: row[1] for row in by_workspace}, {row[0]: row[1] for row in by_caller}
+    return _as_dict(by_workspace), _as_dict(by_caller)
+
+
+def _as_dict(rows: sa.CursorResult[Any]) -> dict[str, int]:
+    return {row[0]: row[1] for row in rows.all()}
 
 
 def active_of(tx: Transaction, workspace: str) -> Run | None:

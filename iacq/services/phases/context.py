@@ -43,7 +43,9 @@ class SlotWorker:
     stop_at: float | None = (
         None  # monotonic seconds when a running phase is interrupted; None: nobody asked to stop
     )
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.Lock = field(
+        default_factory=threading.Lock
+    )  # one of: a phase, settling what a predecessor left
 
     def nudge(self) -> None:
         """Somebody rang: let the phase that runs hear of it."""

@@ -8,7 +8,6 @@ from iacq.domain import terraform_commands
 from iacq.errors import PhaseFailed
 from iacq.services.phases import job
 from iacq.services.phases.context import PhaseContext
-from iacq.services.phases.job import Outcome
 
 
 def initialize(ctx: PhaseContext, *, readonly_lock: bool = False) -> None:
@@ -19,17 +18,19 @@ def initialize(ctx: PhaseContext, *, readonly_lock: bool = False) -> None:
     workshop = ctx.worker.workshop
     as_json = terraform_commands.has_init_json(str(workshop.terraform()["version"]))
     arguments = terraform_commands.init(as_json=as_json, readonly_lock=readonly_lock)
-    last: Outcome | None = None
-    for number, way in enumerate(workshop.inits(ctx.directory), 1):
+    way = workshop.init(ctx.directory)
+    while True:
         ctx.log.write(f"Providers: {way.label}")
-        step = "init" if number == 1 else "init_again"
-        last = job.run(ctx, step, arguments, environment=way.environment)
-        job.raise_if_stopped(last)
-        if last.returncode == 0:
+        outcome = job.run(ctx, f"init_{way.name}", arguments)
+        job.raise_if_stopped(outcome)
+        if outcome.returncode == 0:
             workshop.settle_init(ctx.directory)
             return
-    error = last.progress.error() if last else ""
-    raise PhaseFailed(error or "terraform init failed", code="init")
+        error = outcome.progress.error()
+        again = workshop.init_after(ctx.directory, way, [error])
+        if again is None:
+            raise PhaseFailed(error or f"terraform init ended with {outcome.returncode}", code="init")
+        way = again
 
 
 def require_free_space(ctx: PhaseContext) -> None:

@@ -82,7 +82,8 @@ def start(
             phase=ctx.phase,
             argv=(str(workshop.terraform()["path"]), *arguments),
             cwd=tree.path,
-            environment=workshop.environment(tree, ctx.inputs.environment) | dict(environment or {}),
+            environment=workshop.environment(tree, ctx.inputs.environment, own_backend=not ctx.managed)
+            | dict(environment or {}),
             not_after=ctx.lease.valid_until,
         )
     )

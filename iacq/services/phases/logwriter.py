@@ -35,7 +35,7 @@ class LogWriter:
         self._lock = threading.Lock()  # of the lines
         self._flushing = threading.Lock()  # one writer at a time
         self._wake = threading.Event()
-        self._over = False
+        self._over = threading.Event()
         self._thread = threading.Thread(target=self._work, name=f"log-{run_id}", daemon=True)
         self._thread.start()
 
@@ -63,7 +63,7 @@ class LogWriter:
 
     def close(self) -> None:
         """End the thread. What is not flushed is lost."""
-        self._over = True
+        self._over.set()
         self._wake.set()
         self._thread.join()
 
@@ -83,13 +83,13 @@ class LogWriter:
         self._start += len(text.encode())
 
     def _work(self) -> None:
-        while not self._over:
+        while True:
             self._wake.wait()
             self._wake.clear()
-            if self._over:
+            if self._over.is_set():
                 return
             try:
                 self.flush()
             except Unavailable:
                 self._wake.set()
-            threading.Event().wait(_EVERY)
+            self._over.wait(_EVERY)

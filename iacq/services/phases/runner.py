@@ -27,14 +27,26 @@ from iacq.store.session import Transaction
 
 logger = log.get(__name__)
 
+_PATIENCE = 5.0
+"""Seconds that a bell waits for the slot's other thread."""
+
 
 def answer_doorbell(worker: SlotWorker, run_id: int, phase: Phase, attempt: int) -> Run | None:
     """Claim the run and work through its phase; returns the run at the end of it.
 
     None: the claim changed no row. The message was doubled, late, forged, or another slot was faster.
     """
-    if worker.stop_at is not None:
+    # What a predecessor left is settled first. If that takes long, an apply was adopted and the slot is held: the bell
+    # is not for now, and the outbox rings again.
+    if worker.stop_at is not None or not worker.lock.acquire(timeout=_PATIENCE):
         return None
+    try:
+        return _claim_and_run(worker, run_id, phase, attempt)
+    finally:
+        worker.lock.release()
+
+
+def _claim_and_run(worker: SlotWorker, run_id: int, phase: Phase, attempt: int) -> Run | None:
     core = worker.core
     began, boottime = core.clock.monotonic(), core.clock.boottime()
     lease_s = core.settings.lease
