@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
@@ -80,8 +81,8 @@ def running_counts(tx: Transaction) -> tuple[dict[str, int], dict[str, int]]:
     return _as_dict(by_workspace), _as_dict(by_caller)
 
 
-def _as_dict(rows: sa.CursorResult[Any]) -> dict[str, int]:
-    return {row[0]: row[1] for row in rows.all()}
+def _as_dict(rows: Iterable[Any]) -> dict[str, int]:
+    return {name: count for name, count in rows}
 
 
 def active_of(tx: Transaction, workspace: str) -> Run | None:
