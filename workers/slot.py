@@ -101,7 +101,13 @@ def _consume(settings: Settings, worker: SlotWorker) -> None:
     app = bootstrap.worker_app(settings)
     tasks.register_slot(app, worker, lambda: _quietly(_answer, worker))
 
+    agent = os.getppid()
+
     def stop_soon(**_: object) -> None:
+        if os.getppid() != agent:
+            # Killed with the agent: nobody asked the pod to stop. Terraform goes on under its keeper, and the process
+            # that comes next in this place takes it over.
+            os._exit(1)
         worker.stop_at = worker.core.clock.monotonic() + running_may_last(settings.stop_grace)
         threading.Thread(target=_drain, args=(worker,), name="drain", daemon=True).start()
 

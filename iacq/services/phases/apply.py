@@ -149,9 +149,12 @@ def follow(ctx: PhaseContext, directory: Path, effects_fence: int) -> None:
         with writing:
             outcome = job.follow(ctx, directory)
     except EndUnknown:
-        _end_unknown(ctx, effects_fence)
+        _interrupt(ctx, effects_fence, "terraform and its keeper vanished while it applied")
         return
     ctx.timings["terraform"] = outcome.wall_ms
+    if outcome.killed:
+        _interrupt(ctx, effects_fence, _killed_text(outcome))
+        return
     _settle(ctx, outcome, effects_fence)
 
 
@@ -168,12 +171,18 @@ def continue_apply(ctx: PhaseContext, directory: Path, effects_fence: int) -> No
     follow(ctx, directory, effects_fence)
 
 
-def _end_unknown(ctx: PhaseContext, effects_fence: int) -> None:
-    """terraform and its keeper are gone and nobody knows how it ended: the state that exists is saved, a person decides."""
-    ctx.log.write("terraform and its keeper are gone without a result: the run is interrupted")
+def _killed_text(outcome: Outcome) -> str:
+    done = len(outcome.progress.completed)
+    why = f"after its grace ({outcome.stopped})" if outcome.stopped else f"by signal {-outcome.returncode}"
+    return f"terraform was killed {why} while it applied; it had reported {done} resources as done"
+
+
+def _interrupt(ctx: PhaseContext, effects_fence: int, text: str) -> None:
+    """terraform is gone in the middle of its work: the state that exists is saved, a person decides."""
+    ctx.log.write(f"\n✗ {text}: the run is interrupted")
     _save_state(ctx, effects_fence)
     ctx.persist(ctx.log.flush)
-    values = {"error_code": "interrupted", "error_text": "terraform vanished while it applied"}
+    values = {"error_code": "interrupted", "error_text": text, "timings": ctx.all_timings()}
     if ctx.persist(lambda: ctx.core.database.attempt(owning.interrupt, ctx.hold, **values)) is None:
         ctx.persist(lambda: ctx.core.database.attempt(recovering.prove_end, ctx.run.id, effects_fence))
 

@@ -12,7 +12,7 @@ from iacq.domain import terraform_events
 from iacq.domain.run import Phase
 from iacq.domain.terraform_events import Event, Progress
 from iacq.errors import PhaseFailed
-from iacq.ports import Job
+from iacq.ports import EndUnknown, Job
 from iacq.services.phases.context import PhaseContext
 from iacq.services.phases.lease import Cancelled, LeaseLost
 
@@ -41,6 +41,11 @@ class Outcome:
     wall_ms: int  # from its start to its end
     progress: Progress
     stopped: Stopped | None  # None: it ended by itself
+
+    @property
+    def killed(self) -> bool:
+        """Tell whether a signal ended it: it could not finish what it was doing."""
+        return self.returncode < 0
 
 
 class PodStopping(Exception):  # noqa: N818 - it says what happened
@@ -98,6 +103,7 @@ def follow(
     """Follow a started command: its output into the log, a cancel or time-out to its keeper."""
     progress = Progress()
     stopper = _Stopper(ctx, directory)
+    logged = ctx.log.follow_file(directory / "logged")
     with (directory / "out").open("rb") as output:
         tail = Tail(output.read)
         while True:
@@ -105,8 +111,10 @@ def follow(
             for line in tail.lines(ended=ended is not None):
                 event = terraform_events.parse(line)
                 progress.update(event)
-                if show and event.kind not in hidden:
+                # What an earlier process of this slot logged before it died is not logged again.
+                if show and event.kind not in hidden and tail.offset > logged:
                     _show(ctx, event)
+                    ctx.log.note(tail.offset)
             if ended is not None:
                 break
             stopper.look()
@@ -129,6 +137,7 @@ class Tail:
     """Cuts what a file grows by into lines. A line without an end is held back until it has one, or all has ended."""
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
+        self.offset = 0  # bytes up to the end of the line that was yielded last
         self._read = read
         self._rest = b""
 
@@ -136,13 +145,18 @@ class Tail:
         """Yield the lines that are complete now; with `ended` the last one too."""
         while data := self._read(_READ):
             *complete, self._rest = (self._rest + data).split(b"\n")
-            yield from complete
+            for line in complete:
+                self.offset += len(line) + 1
+                yield line
             if len(self._rest) > _LONGEST_LINE:
-                yield self._rest
-                self._rest = b""
+                yield self._take_rest()
         if ended and self._rest:
-            yield self._rest
-            self._rest = b""
+            yield self._take_rest()
+
+    def _take_rest(self) -> bytes:
+        line, self._rest = self._rest, b""
+        self.offset += len(line)
+        return line
 
 
 class _Stopper:
@@ -201,5 +215,7 @@ def raise_if_stopped(outcome: Outcome) -> None:
             raise PhaseFailed("the phase took too long and was interrupted", code="timeout")
         case Stopped.STOPPING:
             raise PodStopping
+        case None if outcome.killed:
+            raise EndUnknown  # by something else than us: the phase is tried again
         case None:
             return

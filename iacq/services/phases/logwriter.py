@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from pathlib import Path
 
 from iacq import log
 from iacq.domain.run import Phase
@@ -32,6 +34,8 @@ class LogWriter:
         self._phase = phase
         self._start: int | None = None  # bytes that are stored; None: not asked yet
         self._pending: list[str] = []
+        self._file: Path | None = None  # how far the output of the present command is logged
+        self._noted = 0
         self._lock = threading.Lock()  # of the lines
         self._flushing = threading.Lock()  # one writer at a time
         self._wake = threading.Event()
@@ -45,15 +49,30 @@ class LogWriter:
             self._pending.append(text if text.endswith("\n") else text + "\n")
         self._wake.set()
 
+    def follow_file(self, file: Path) -> int:
+        """From now on keep in `file` how far the command's output is logged; returns how far it was, 0 at first."""
+        self._file, self._noted = file, 0
+        with contextlib.suppress(OSError, ValueError):
+            return int(file.read_text())
+        return 0
+
+    def note(self, offset: int) -> None:
+        """Say up to which byte of the output the lines written so far reach."""
+        with self._lock:
+            self._noted = offset
+
     def flush(self) -> None:
         """Store what was written so far. Raises Unavailable; drops everything if the run is not ours any more."""
         with self._flushing:
             with self._lock:
                 text, self._pending = "".join(self._pending), []
+                file, noted = self._file, self._noted
             try:
                 for part in (text[at : at + _CHUNK] for at in range(0, len(text), _CHUNK)):
                     self._store(part)
                     text = text[len(part) :]
+                if file is not None and noted:
+                    file.write_text(str(noted))
             except Unavailable:
                 with self._lock:
                     self._pending.insert(0, text)

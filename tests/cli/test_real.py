@@ -1,0 +1,165 @@
+"""The command line against a real database, without a broker and without any other process of iacq."""
+
+import json
+import os
+import pty
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from iacq.cli.demo import copy_example
+from tests.cli import fake_client
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def network(iacq, tmp_path):
+    copy_example(tmp_path / "src")
+    result = iacq(None, "workspace", "create", "net", "--path", "src")
+    assert result.exit_code == 0, result.stderr
+
+
+def test_a_first_command_makes_a_private_home(iacq, network, home):
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    assert stat.S_IMODE((home / "keys").stat().st_mode) == 0o600
+    assert iacq(None, "db", "check").exit_code == 0
+
+
+def test_runs_are_stored_without_anybody_to_run_them(iacq, network):
+    result = iacq(None, "plan", "net", "--detach")
+    assert (result.exit_code, result.stdout) == (0, "1\n")
+    assert "Warning: stored" in result.stderr
+    assert "no control worker" in iacq(None, "queue").stdout
+    shown = json.loads(iacq(None, "show", "1", "--json").stdout)
+    assert shown["waiting"]["code"] == "no_control"
+    assert [event["to"] for event in shown["events"]] == ["pending"]
+    assert iacq(None, "cancel", "1").stdout == "Run 1 is cancelled\n"
+    assert iacq(None, "cancel", "1").exit_code == 4
+    assert iacq(None, "confirm", "1").exit_code == 4
+    assert iacq(None, "logs", "1").stdout == ""
+    assert iacq(None, "queue").stderr == "Nothing waits and nothing runs.\n"
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "x" * 300, "a\x07b", ""])
+def test_bad_names_are_refused(iacq, network, name):
+    result = iacq(None, "plan", "--", name)
+    assert result.exit_code == 2
+    assert "\x07" not in result.stderr
+
+
+def test_unknown_things_are_not_found(iacq, network):
+    for words in (["plan", "nowhere"], ["show", "9"], ["output", "nowhere"], ["state", "list", "nowhere"]):
+        assert iacq(None, *words).exit_code == 3, words
+
+
+def test_workspaces(iacq, network):
+    assert iacq(None, "workspace", "create", "net", "--path", "src").exit_code == 4
+    assert iacq(None, "workspace", "create", "other", "--path", "nope").exit_code == 2
+    assert iacq(None, "workspace", "lock", "net", "--reason", "audit").exit_code == 0
+    assert json.loads(iacq(None, "workspace", "show", "net", "--json").stdout)["locked_reason"] == "audit"
+    assert iacq(None, "workspace", "lock", "net", "--reason", "mine").exit_code == 4
+    assert iacq(None, "workspace", "unlock", "net").exit_code == 0
+    assert iacq(None, "workspace", "delete", "net").exit_code == 0
+    assert iacq(None, "workspace", "list").stderr.startswith("No workspaces.")
+
+
+def test_a_database_that_is_away_is_5(iacq):
+    address = {"IACQ_DATABASE_URL": "postgresql://nobody:hush@127.0.0.1:1/none"}
+    result = iacq(None, "runs", env=address)
+    assert result.exit_code == 5
+    assert "IACQ_DATABASE_URL" in result.stderr
+    assert "hush" not in result.stderr
+
+
+def test_a_bad_setting_is_named(iacq):
+    result = iacq(None, "runs", env={"IACQ_LEASE": "soon"})
+    assert result.exit_code == 2
+    assert "Field: IACQ_LEASE" in result.stderr
+
+
+def test_settings_hide_secrets(iacq):
+    given = {"IACQ_DATABASE_URL": "postgresql://u:hush@h/d", "IACQ_LEASE": "1m"}
+    result = iacq(None, "settings", "--json", env=given)
+    found = {entry["name"]: entry for entry in json.loads(result.stdout)}
+    assert found["IACQ_DATABASE_URL"]["value"] == "***"
+    assert (found["IACQ_LEASE"]["value"], found["IACQ_LEASE"]["source"]) == (60.0, "environment")
+    assert all(entry["meaning"] for entry in found.values())
+    assert "hush" not in iacq(None, "settings", env=given).output
+
+
+def test_db(iacq):
+    result = iacq(None, "db", "check")
+    assert result.exit_code == 5
+    assert "iacq db upgrade" in result.stderr
+    assert "CREATE TABLE" in iacq(None, "db", "upgrade", "--sql").stdout
+    assert iacq(None, "db", "upgrade").exit_code == 0
+    assert json.loads(iacq(None, "db", "check", "--json").stdout) == {"current": True}
+
+
+def test_doctor_without_a_system_is_5_and_says_what_to_do(iacq, network):
+    result = iacq(None, "doctor", "--json")
+    assert result.exit_code == 5
+    found = {check["name"]: check for check in json.loads(result.stdout)["checks"]}
+    assert found["terraform"]["ok"]
+    assert found["database"]["ok"]
+    for name in ("broker", "control", "pods"):
+        assert not found[name]["ok"]
+        assert "iacq up" in found[name]["hint"]
+
+
+def test_doctor_finds_a_missing_terraform(iacq):
+    result = iacq(None, "doctor", env={"IACQ_TERRAFORM": "/no/terraform"})
+    assert result.exit_code == 5
+    assert "failed  terraform" in result.stdout
+
+
+TERMINAL = """
+import sys
+from iacq.cli import cli
+from iacq.cli.app import App
+from iacq.domain.run import Phase
+from tests.cli.fake_client import FakeClient
+logged = {Phase.PLAN: ["\\033[32mgreen\\033[0m"], Phase.APPLY: ["done"]}
+client = FakeClient(logged=logged, waits=["behind run 41"])
+cli.main(["apply", "net"], obj=App(connect=lambda settings: client))
+"""
+
+
+def test_on_a_real_terminal_it_asks_in_colour(home):
+    ours, theirs = pty.openpty()
+    root = os.path.dirname(os.path.dirname(os.path.dirname(fake_client.__file__)))
+    process = subprocess.Popen(
+        [sys.executable, "-c", TERMINAL],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "PYTHONPATH": root, "COLUMNS": "60"},
+    )
+    os.close(theirs)
+    said = b""
+
+    def asked() -> bool:
+        nonlocal said
+        said += os.read(ours, 4096)
+        return b"Enter a value: " in said
+
+    try:
+        wait_until(asked, what="the question")
+        os.write(ours, b"yes\n")
+        wait_until(lambda: b"Start tier" in _more(ours), what="the end")
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+    assert b"\x1b[32mgreen" in said
+    assert b"\r\x1b[KRun 42: behind run 41" in said  # one line that changes
+
+
+def _more(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 4096)
+    except OSError:  # EIO: the other end is closed
+        return b""

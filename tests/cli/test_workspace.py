@@ -1,0 +1,93 @@
+"""Workspaces: what the options become; secrets never come from the command line."""
+
+import os
+
+import pytest
+
+from tests.cli.fake_client import FakeClient
+
+
+def created(client: FakeClient):
+    return client.called("create_workspace")[0]
+
+
+def test_create(iacq, tmp_path):
+    client = FakeClient()
+    words = [
+        "--path",
+        "src",
+        "--var",
+        "a=1",
+        "--env",
+        "B=2",
+        "--var-file",
+        "f",
+        "--plan-expires",
+        "3d",
+        "--auto-apply",
+    ]
+    assert iacq(client, "workspace", "create", "net", *words).exit_code == 0
+    made, secrets = created(client)
+    assert made.path == str(tmp_path / "src")
+    assert (made.variables, made.environment, made.pool) == ({"a": "1"}, {"B": "2"}, "default")
+    assert made.var_files == (os.path.abspath("f"),)
+    assert (made.plan_expires, made.auto_apply, secrets) == (259_200_000, True, None)
+
+
+def test_secrets_come_from_files_the_environment_and_stdin(iacq, tmp_path):
+    (tmp_path / "file").write_text("one\n\n")
+    client = FakeClient()
+    words = ["--secret-var", "a=@file", "--secret-var", "b=env:SOME_TOKEN", "--secret-var", "c=-"]
+    result = iacq(
+        client,
+        "workspace",
+        "create",
+        "net",
+        "--path",
+        ".",
+        *words,
+        typed="three\n",
+        env={"SOME_TOKEN": "two"},
+    )
+    assert result.exit_code == 0
+    assert created(client)[1] == {"a": "one\n", "b": "two", "c": "three"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--secret-var", "a=hush"],
+        ["--secret-var", "a=@hush-file"],
+        ["--secret-var", "a=env:HUSH"],
+        ["--secret-var", "a"],
+        ["--secret-var", "a=-", "--secret-var", "b=-"],
+    ],
+)
+def test_other_secrets_are_refused(iacq, words):
+    client = FakeClient()
+    result = iacq(client, "workspace", "create", "net", "--path", ".", *words)
+    assert result.exit_code == 2
+    assert "Field: --secret-var" in result.stderr
+    assert "=hush" not in result.stderr
+    assert client.calls == []
+
+
+def test_update_changes_what_is_given_only(iacq):
+    client = FakeClient()
+    assert iacq(client, "workspace", "update", "net", "--var", "b=2", "--no-auto-apply").exit_code == 0
+    assert client.called("update_workspace") == [
+        {"secret_variables": None, "auto_apply": False, "variables": {"a": "1", "b": "2"}, "environment": {}}
+    ]
+
+
+def test_update_forgets_variables(iacq):
+    client = FakeClient()
+    assert iacq(client, "workspace", "update", "net", "--unset-var", "a").exit_code == 0
+    assert client.called("update_workspace")[0]["variables"] == {}
+    assert iacq(client, "workspace", "update", "net", "--unset-var", "z").exit_code == 2
+
+
+def test_outputs_hide_what_is_sensitive_until_it_is_named(iacq):
+    assert iacq(FakeClient(), "output", "net").stdout == 'name = "x"\ntoken = <sensitive>\n'
+    assert iacq(FakeClient(), "output", "net", "token").stdout == '"hush"\n'
+    assert iacq(FakeClient(), "output", "net", "nope").exit_code == 3
