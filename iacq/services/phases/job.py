@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from iacq import log
 from iacq.domain import terraform_events
@@ -104,8 +106,8 @@ def follow(
     progress = Progress()
     stopper = _Stopper(ctx, directory)
     logged = ctx.log.follow_file(directory / "logged")
-    with (directory / "out").open("rb") as output:
-        tail = Tail(output.read)
+    with contextlib.ExitStack() as opened:
+        tail = Tail(_reader(opened, directory / "out"))
         while True:
             ended = ctx.worker.keeper.wait(directory, _LOOK)
             for line in tail.lines(ended=ended is not None):
@@ -125,6 +127,22 @@ def follow(
     return Outcome(
         returncode=ended.returncode, wall_ms=ended.wall_ms, progress=progress, stopped=stopper.reason
     )
+
+
+def _reader(opened: contextlib.ExitStack, path: Path) -> Callable[[int], bytes]:
+    """Read on in a file that the command creates a moment after it was started."""
+    file: BinaryIO | None = None
+
+    def read(size: int) -> bytes:
+        nonlocal file
+        if file is None:
+            try:
+                file = opened.enter_context(path.open("rb"))
+            except FileNotFoundError:
+                return b""
+        return file.read(size)
+
+    return read
 
 
 def _show(ctx: PhaseContext, event: Event) -> None:
