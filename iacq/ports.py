@@ -113,6 +113,11 @@ class Ended:
 class Keeper(Protocol):
     """Starts programs that outlive the slot's process."""
 
+    @property
+    def gone(self) -> bool:
+        """Tell whether it died: it starts nothing any more, and the slot's process needs a successor with a new one."""
+        ...
+
     def start(self, job: Job) -> bool:
         """Start it, or return False: not started, and it never will be (its word is on disk)."""
         ...

@@ -54,9 +54,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--slots", type=int, default=DEFAULT_SLOTS)
     given = parser.parse_args()
     if not given.pod_name or given.pod_name == "iacq" or not _POD_NAME.fullmatch(given.pod_name):
-        parser.error(
-            "--pod-name (or POD_NAME) must be a DNS label: a-z, 0-9 and '-', at most 63, and not `iacq`"
-        )
+        parser.error("--pod-name (or POD_NAME) must be a DNS label: a-z, 0-9 and '-', at most 63, and not `iacq`")
     if given.slots < 1:
         parser.error("--slots is at least 1")
     return given

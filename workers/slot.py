@@ -31,6 +31,8 @@ logger = log.get(__name__)
 
 _SETTLE_AGAIN = 0.25
 """Seconds between two looks at what a predecessor left, while something of it is alive."""
+_LOOK = 1.0
+"""Seconds between two looks whether the keeper is there."""
 _IDLE = 300.0
 """Seconds without a bell after which an idle slot closes its database connections."""
 
@@ -48,13 +50,23 @@ def run(settings: Settings, pod: Registration, context: ChildContext) -> None:
 
 def _listen(worker: SlotWorker, bell: int) -> None:
     """Hear housekeeping's bell: a running phase renews its lease at once, an idle slot looks whether it may open."""
+    heard = worker.core.clock.monotonic()
     while worker.stop_at is None:
-        ready, _, _ = select.select([bell], [], [], _IDLE)
+        ready, _, _ = select.select([bell], [], [], _LOOK)
         if ready:
+            heard = worker.core.clock.monotonic()
             os.read(bell, 4096)
             worker.nudge()
-        if worker.lease is None:
-            _quietly(_answer if ready else _rest, worker)
+            _quietly(_answer, worker)
+        elif worker.lease is not None:
+            heard = worker.core.clock.monotonic()
+        elif worker.core.clock.monotonic() - heard >= _IDLE:
+            heard = worker.core.clock.monotonic()
+            _quietly(_rest, worker)
+        if worker.keeper.gone and worker.lock.acquire(blocking=False):
+            # Idle, and without a keeper it can start nothing: its successor gets a new one.
+            logger.warning("the keeper is gone: starting anew", extra=log.ids(slot=worker.place.queue))
+            os._exit(1)
 
 
 def _rest(worker: SlotWorker) -> None:

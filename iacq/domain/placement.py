@@ -9,7 +9,7 @@ from iacq.domain.slot import Slot, SlotStatus
 
 
 def choose_slot(pool: str, slots: Iterable[Slot]) -> Slot | None:
-    """Choose a free slot of the pool, in the fullest pod, so that others become empty and can go; None: no free slot."""
+    """Choose a free slot of the pool, in the fullest pod, so that others become empty and can go; None: none."""
     of_pool = [slot for slot in slots if slot.pool == pool]
     busy = Counter(slot.pod_name for slot in of_pool if slot.status is not SlotStatus.IDLE)
     free = (slot for slot in of_pool if slot.usable)

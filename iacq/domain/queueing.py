@@ -22,9 +22,7 @@ class Surroundings:
     """What a waiting run's explanation needs to know."""
 
     workspace: Workspace | None
-    active: (
-        Run | None
-    )  # the state-changing run of the workspace between plan_queued and its end, if it is another one
+    active: Run | None  # the state-changing run of the workspace between plan_queued and its end, if it is another one
     ahead: Run | None  # the next state-changing run of the workspace that is pending, if it is another one
     free_slots: int  # of the pool, open
     pods: int  # online pods of the pool
@@ -44,7 +42,7 @@ def order(run: Run) -> tuple[int, int, int, int]:
 def order_by_share(
     candidates: Iterable[Run], running_of_workspace: dict[str, int], running_of_caller: dict[str, int]
 ) -> list[Run]:
-    """Order startable runs: priority first, then whoever has the fewest running (workspace, then caller), then oldest."""
+    """Order startable runs: priority, then the fewest running (of the workspace, then the caller), then oldest."""
 
     def key(run: Run) -> tuple[int, int, int, int, int, int]:
         priority, confirmed, drift, oldest = order(run)

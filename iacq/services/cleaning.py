@@ -27,9 +27,7 @@ class RunDirectory:
     place: tuple[str, int]  # pod and slot
 
 
-def remove_work_dirs(
-    core: Core, pod: Registration, workshops: Mapping[int, Workshop], slots_root: Path
-) -> int:
+def remove_work_dirs(core: Core, pod: Registration, workshops: Mapping[int, Workshop], slots_root: Path) -> int:
     """Remove what no run owns any more from the slots of a pod; returns how many directories."""
     removed = 0
     for slot_id, workshop in workshops.items():

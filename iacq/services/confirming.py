@@ -150,6 +150,4 @@ def resolve(core: Core, run_id: int, *, applied: bool, by: str, comment: str, fo
 
 
 def _contended(run_id: int) -> Conflict:
-    return Conflict(
-        f"run {run_id} changed while it was looked at", hint="look again: `iacq show " + str(run_id) + "`"
-    )
+    return Conflict(f"run {run_id} changed while it was looked at", hint="look again: `iacq show " + str(run_id) + "`")

@@ -37,9 +37,7 @@ class Core:
         try:
             self.dispatcher.ring(doorbell)
         except Unavailable as error:
-            logger.warning(
-                "%s; the outbox will ring again", error.message, extra=log.ids(run=doorbell.run_id)
-            )
+            logger.warning("%s; the outbox will ring again", error.message, extra=log.ids(run=doorbell.run_id))
             return False
         return True
 
@@ -56,9 +54,7 @@ def bound_to(workspace: str, run_id: int, kind: str) -> str:
     return f"workspace={workspace};run={run_id};kind={kind}"
 
 
-def store_artifact(
-    core: Core, workspace: str, run_id: int, kind: str, plain: bytes, *, version: int
-) -> Artifact:
+def store_artifact(core: Core, workspace: str, run_id: int, kind: str, plain: bytes, *, version: int) -> Artifact:
     """Seal and store one artifact durably; the caller records it in its own transaction.
 
     version: the fence of the claim that writes it, so that a late writer overwrites nothing.

@@ -18,11 +18,7 @@ def dispatch(core: Core) -> int:
     """Dispatch everything that can start now; returns how many runs got a slot."""
     dispatched = 0
     for run in core.database.read(_candidates):
-        bell = (
-            core.database.attempt(waiting.dispatch_to_own_slot, run)
-            if run.status is Status.CONFIRMED
-            else None
-        )
+        bell = core.database.attempt(waiting.dispatch_to_own_slot, run) if run.status is Status.CONFIRMED else None
         if bell is None:
             slot = _find_slot(core, run)
             if slot is None:
@@ -31,9 +27,7 @@ def dispatch(core: Core) -> int:
         if bell is not None:
             core.ring(bell)
             dispatched += 1
-            logger.info(
-                "%s queued in %s", bell.phase, bell.queue, extra=log.ids(run=run.id, workspace=run.workspace)
-            )
+            logger.info("%s queued in %s", bell.phase, bell.queue, extra=log.ids(run=run.id, workspace=run.workspace))
     return dispatched
 
 

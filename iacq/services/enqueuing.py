@@ -38,9 +38,7 @@ class Request:
     workspace: str
     run_type: RunType
     by: str
-    variables: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # text means what `-var` means; else a JSON value
+    variables: Mapping[str, Any] = field(default_factory=dict)  # text means what `-var` means; else a JSON value
     var_files: tuple[str, ...] = ()  # paths, read now
     options: RunOptions = field(default_factory=RunOptions)
     priority: int = 0  # -100..100
@@ -175,7 +173,7 @@ def check_variables(variables: Mapping[str, Any], *, field: str) -> None:
     """Raise InvalidInput for a variable name that terraform would not take, or a value that is no JSON."""
     for name, value in variables.items():
         if not name.isidentifier() and not name.replace("-", "_").isidentifier():
-            raise InvalidInput(f"{ascii(name)} is not the name of a variable", field=field)
+            raise InvalidInput(f"{name!a} is not the name of a variable", field=field)
         try:
             json.dumps(value)
         except (TypeError, ValueError):
@@ -184,9 +182,7 @@ def check_variables(variables: Mapping[str, Any], *, field: str) -> None:
 
 def _freeze(core: Core, workspace: Workspace, request: Request) -> Inputs:
     secrets = core.database.read(workspaces.secrets_of, workspace.name)
-    hidden = (
-        json.loads(core.sealer.open(secrets, bound_to=secrets_bound_to(workspace.name))) if secrets else {}
-    )
+    hidden = json.loads(core.sealer.open(secrets, bound_to=secrets_bound_to(workspace.name))) if secrets else {}
     return Inputs(
         workspace_var_files=tuple(_read_var_file(file) for file in workspace.var_files),
         workspace_variables={**workspace.variables, **hidden},
@@ -231,7 +227,7 @@ def _existing(core: Core, request: Request, digest: str) -> Run | None:
     run, known = found
     if known != digest:
         raise Conflict(
-            f"the key {ascii(request.idempotency_key)} was used for run {run.id}, which asked for something else",
+            f"the key {request.idempotency_key!a} was used for run {run.id}, which asked for something else",
             field="--key",
             hint="use a new key for a new request",
         )

@@ -58,9 +58,7 @@ def recover(core: Core, watch: LeaseWatch) -> int:
         raise
     for run in taken:
         if run is not None:
-            logger.warning(
-                "lease lost: now %s", run.status, extra=log.ids(run=run.id, workspace=run.workspace)
-            )
+            logger.warning("lease lost: now %s", run.status, extra=log.ids(run=run.id, workspace=run.workspace))
     changed = sum(run is not None for run in taken) + freed
     if changed:
         core.ring_control(DISPATCH)
@@ -85,9 +83,7 @@ def check_agents(core: Core) -> int:
         changed += settle_slots(core, held)
     for slot, run in core.database.read(_not_claimed, int(core.settings.claim_timeout * 1000)):
         if core.database.attempt(waiting.take_back, run, close_slot=Closed.NOT_ANSWERING) is not None:
-            logger.warning(
-                "did not claim in time: closed until it answers", extra=log.ids(slot=slot.queue, run=run.id)
-            )
+            logger.warning("did not claim in time: closed until it answers", extra=log.ids(slot=slot.queue, run=run.id))
             changed += 1
     _ask_closed_slots(core)
     if changed:
@@ -136,9 +132,7 @@ def expire_plans(core: Core) -> int:
             logger.info("plan expired", extra=log.ids(run=run.id, workspace=run.workspace))
             changed += 1
             continue
-        slot = core.database.read(
-            slots.held_by_since, run.id, older_than_ms=int(core.settings.reserve_for * 1000)
-        )
+        slot = core.database.read(slots.held_by_since, run.id, older_than_ms=int(core.settings.reserve_for * 1000))
         if slot is not None and core.database.attempt(waiting.give_up_reservation, run, slot) is not None:
             changed += 1
     if changed:

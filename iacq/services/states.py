@@ -18,7 +18,7 @@ def _bound(workspace: str) -> str:
 
 
 def prepare(core: Core, workspace: str, data: bytes) -> NewState | None:
-    """Read and seal a state; None for an empty file, which terraform leaves when it was killed before the first resource."""
+    """Read and seal a state; None for an empty file: terraform was killed before the first resource."""
     found = state_file.read(data)
     if found is None:
         return None

@@ -24,9 +24,7 @@ def rfc3339(ms: int | None) -> str | None:
     """Write a time in ms since the epoch."""
     if ms is None:
         return None
-    return (
-        dt.datetime.fromtimestamp(ms / 1000, dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    )
+    return dt.datetime.fromtimestamp(ms / 1000, dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def waiting_of(core: Core, run: Run) -> Waiting | None:
@@ -78,9 +76,7 @@ def run_to_json(run: Run, waiting: Waiting | None) -> dict[str, Any]:
         "warmup_status": "none",
         "start_tier": run.start_tier,
         "tries": run.tries,
-        "timings_ms": {
-            phase: {name: run.timings.get(phase, {}).get(name, 0) for name in TIMINGS} for phase in Phase
-        },
+        "timings_ms": {phase: {name: run.timings.get(phase, {}).get(name, 0) for name in TIMINGS} for phase in Phase},
         "waiting": {"code": waiting.code, "text": waiting.text} if waiting else None,
         "error": {"code": run.error_code, "text": run.error_text} if run.error_code else None,
         "message": run.message,

@@ -20,9 +20,7 @@ def create(core: Core, workspace: Workspace, *, secret_variables: Mapping[str, s
     domain.check_name(workspace.name)
     _check(core, workspace, secret_variables)
     workspace = _with_names(workspace, secret_variables)
-    return core.database.run(
-        workspaces.insert, workspace, secrets=_seal(core, workspace.name, secret_variables)
-    )
+    return core.database.run(workspaces.insert, workspace, secrets=_seal(core, workspace.name, secret_variables))
 
 
 def update(core: Core, workspace: Workspace, *, secret_variables: Mapping[str, str] | None) -> Workspace:
@@ -40,12 +38,12 @@ def _with_names(workspace: Workspace, secret_variables: Mapping[str, str]) -> Wo
 
 def _check(core: Core, workspace: Workspace, secret_variables: Mapping[str, str]) -> None:
     if core.database.read(pods.max_pods, workspace.pool) is None and workspace.pool != domain.DEFAULT_POOL:
-        raise InvalidInput(f"there is no pool {ascii(workspace.pool)}", field="--pool")
+        raise InvalidInput(f"there is no pool {workspace.pool!a}", field="--pool")
     enqueuing.check_variables(workspace.variables, field="--var")
     enqueuing.check_variables(secret_variables, field="--secret-var")
     both = set(workspace.variables) & set(secret_variables)
     if both:
-        raise InvalidInput(f"{sorted(both)[0]} is given as --var and as --secret-var", field="--secret-var")
+        raise InvalidInput(f"{min(both)} is given as --var and as --secret-var", field="--secret-var")
     core.source.look(workspace.path)
 
 
@@ -60,7 +58,5 @@ def _open(core: Core, name: str) -> Mapping[str, str]:
     sealed = core.database.read(workspaces.secrets_of, name)
     if not sealed:
         return {}
-    found: dict[str, str] = json.loads(
-        core.sealer.open(bytes(sealed), bound_to=enqueuing.secrets_bound_to(name))
-    )
+    found: dict[str, str] = json.loads(core.sealer.open(bytes(sealed), bound_to=enqueuing.secrets_bound_to(name)))
     return found

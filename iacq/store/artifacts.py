@@ -35,9 +35,7 @@ def record(tx: Transaction, run_id: int, artifact: Artifact) -> None:
 
 def find(tx: Transaction, run_id: int, kind: str) -> Artifact | None:
     """Return one artifact of a run."""
-    row = tx.execute(
-        sa.select(artifacts).where(artifacts.c.run_id == run_id, artifacts.c.kind == kind)
-    ).first()
+    row = tx.execute(sa.select(artifacts).where(artifacts.c.run_id == run_id, artifacts.c.kind == kind)).first()
     return Artifact(kind=row.kind, sha256=row.sha256, size=row.size, key=row.key) if row else None
 
 
@@ -57,11 +55,7 @@ class DatabaseArtifacts:
     def get(self, key: str) -> bytes:
         """Return what was put. Raises NotFound."""
         with self._database.transaction(reading=True) as tx:
-            parts = (
-                tx.execute(sa.select(blobs.c.data).where(blobs.c.key == key).order_by(blobs.c.part))
-                .scalars()
-                .all()
-            )
+            parts = tx.execute(sa.select(blobs.c.data).where(blobs.c.key == key).order_by(blobs.c.part)).scalars().all()
         if not parts:
             raise NotFound(f"artifact {key} is not stored")
         return b"".join(bytes(part) for part in parts)

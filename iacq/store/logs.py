@@ -28,9 +28,7 @@ class Chunk:
 def size(tx: Transaction, run_id: int, phase: Phase) -> int:
     """Return the length of a phase's log in bytes."""
     total = tx.execute(
-        sa.select(sa.func.max(logs.c.start + logs.c.size)).where(
-            logs.c.run_id == run_id, logs.c.phase == phase
-        )
+        sa.select(sa.func.max(logs.c.start + logs.c.size)).where(logs.c.run_id == run_id, logs.c.phase == phase)
     ).scalar()
     return total or 0
 
@@ -47,19 +45,13 @@ def append(
         sa.and_(runs.c.status == Status.APPLY_INTERRUPTED, runs.c.effects_fence == (effects or -1)),
     )
     # The row is locked in share mode, so that no other claim begins between this check and the commit.
-    found = tx.execute(
-        sa.select(runs.c.id).where(runs.c.id == run_id, mine).with_for_update(read=True)
-    ).first()
+    found = tx.execute(sa.select(runs.c.id).where(runs.c.id == run_id, mine).with_for_update(read=True)).first()
     if found is None:
         raise Raced
-    tx.execute(
-        logs.insert().values(run_id=run_id, phase=phase, start=start, size=len(text.encode()), text=text)
-    )
+    tx.execute(logs.insert().values(run_id=run_id, phase=phase, start=start, size=len(text.encode()), text=text))
 
 
-def read(
-    tx: Transaction, run_id: int, *, phase: Phase | None = None, offset: int = 0, limit: int = 200
-) -> list[Chunk]:
+def read(tx: Transaction, run_id: int, *, phase: Phase | None = None, offset: int = 0, limit: int = 200) -> list[Chunk]:
     """Return chunks from an offset of one phase (or of both, plan first, from their beginning)."""
     statement = sa.select(logs).where(logs.c.run_id == run_id)
     if phase is not None:
@@ -70,7 +62,5 @@ def read(
         text = row.text
         if phase is not None and row.start < offset:
             text = text.encode()[offset - row.start :].decode(errors="replace")
-        chunks.append(
-            Chunk(phase=Phase(row.phase), start=max(row.start, offset if phase else row.start), text=text)
-        )
+        chunks.append(Chunk(phase=Phase(row.phase), start=max(row.start, offset if phase else row.start), text=text))
     return chunks

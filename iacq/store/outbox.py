@@ -42,16 +42,12 @@ def remove(tx: Transaction, run_id: int) -> None:
 
 def take_due(tx: Transaction, *, limit: int = 500) -> list[Doorbell]:
     """Return the bells whose time has come, and set when they come next."""
-    due = tx.execute(
-        sa.select(outbox).where(outbox.c.next_ms <= tx.now).order_by(outbox.c.next_ms).limit(limit)
-    ).all()
+    due = tx.execute(sa.select(outbox).where(outbox.c.next_ms <= tx.now).order_by(outbox.c.next_ms).limit(limit)).all()
     bells = []
     for row in due:
         changed = tx.execute(
             outbox.update()
-            .where(
-                outbox.c.run_id == row.run_id, outbox.c.attempt == row.attempt, outbox.c.rings == row.rings
-            )
+            .where(outbox.c.run_id == row.run_id, outbox.c.attempt == row.attempt, outbox.c.rings == row.rings)
             .values(rings=row.rings + 1, next_ms=tx.now + resend_after(row.rings + 1))
         )
         if changed.rowcount:
@@ -69,6 +65,4 @@ def take_due(tx: Transaction, *, limit: int = 500) -> list[Doorbell]:
 
 def oldest_age_ms(tx: Transaction) -> int | None:
     """Milliseconds by which the most overdue bell is late; None if none is."""
-    return tx.execute(
-        sa.select(sa.func.max(tx.now - outbox.c.next_ms)).where(outbox.c.next_ms < tx.now)
-    ).scalar()
+    return tx.execute(sa.select(sa.func.max(tx.now - outbox.c.next_ms)).where(outbox.c.next_ms < tx.now)).scalar()

@@ -49,14 +49,10 @@ def register(tx: Transaction, new: Registration) -> list[Slot]:
         values = {"agent_id": new.agent_id, "pool": new.pool, "closed": Closed.STARTING, "updated_ms": tx.now}
         if number in known:
             tx.execute(
-                slots.update()
-                .where(slots.c.pod_name == new.pod_name, slots.c.slot_id == number)
-                .values(**values)
+                slots.update().where(slots.c.pod_name == new.pod_name, slots.c.slot_id == number).values(**values)
             )
         else:
-            tx.execute(
-                slots.insert().values(pod_name=new.pod_name, slot_id=number, status=SlotStatus.IDLE, **values)
-            )
+            tx.execute(slots.insert().values(pod_name=new.pod_name, slot_id=number, status=SlotStatus.IDLE, **values))
     tx.execute(
         slots.delete().where(
             slots.c.pod_name == new.pod_name, slots.c.slot_id > new.slots, slots.c.status == SlotStatus.IDLE
@@ -76,17 +72,13 @@ def beat(tx: Transaction, pod_name: str, agent_id: str) -> None:
 
 def is_registered(tx: Transaction, pod_name: str, agent_id: str) -> bool:
     """Tell whether this boot is the pod's and counts as online; an agent that went silent must register anew."""
-    found = tx.execute(
-        sa.select(pods.c.status).where(pods.c.name == pod_name, pods.c.agent_id == agent_id)
-    ).scalar()
+    found = tx.execute(sa.select(pods.c.status).where(pods.c.name == pod_name, pods.c.agent_id == agent_id)).scalar()
     return found in (ONLINE, DRAINING)
 
 
 def set_status(tx: Transaction, pod_name: str, agent_id: str, status: str, close: Closed) -> list[Slot]:
     """Mark this boot draining or offline and close its slots, in one step. Returns the slots that runs hold."""
-    tx.execute(
-        pods.update().where(pods.c.name == pod_name, pods.c.agent_id == agent_id).values(status=status)
-    )
+    tx.execute(pods.update().where(pods.c.name == pod_name, pods.c.agent_id == agent_id).values(status=status))
     tx.execute(
         slots.update()
         .where(slots.c.pod_name == pod_name, slots.c.agent_id == agent_id)

@@ -69,20 +69,14 @@ def _load(tx: Transaction, ids: list[int]) -> list[Run]:
 
 def running_counts(tx: Transaction) -> tuple[dict[str, int], dict[str, int]]:
     """Count what runs or is queued, by workspace and by caller."""
-    busy = sa.and_(
-        runs.c.status.in_(list(transitions.QUEUED | transitions.RUNNING)), runs.c.fence.is_not(None)
-    )
-    by_workspace = tx.execute(
-        sa.select(runs.c.workspace_id, sa.func.count()).where(busy).group_by(runs.c.workspace_id)
-    )
-    by_caller = tx.execute(
-        sa.select(runs.c.requested_by, sa.func.count()).where(busy).group_by(runs.c.requested_by)
-    )
+    busy = sa.and_(runs.c.status.in_(list(transitions.QUEUED | transitions.RUNNING)), runs.c.fence.is_not(None))
+    by_workspace = tx.execute(sa.select(runs.c.workspace_id, sa.func.count()).where(busy).group_by(runs.c.workspace_id))
+    by_caller = tx.execute(sa.select(runs.c.requested_by, sa.func.count()).where(busy).group_by(runs.c.requested_by))
     return _as_dict(by_workspace), _as_dict(by_caller)
 
 
 def _as_dict(rows: Iterable[Any]) -> dict[str, int]:
-    return {name: count for name, count in rows}
+    return dict(rows)
 
 
 def active_of(tx: Transaction, workspace: str) -> Run | None:

@@ -15,9 +15,7 @@ from iacq.store.schema import events, runs
 from iacq.store.session import Transaction
 
 _COLUMNS = [
-    column
-    for column in runs.c
-    if column.name not in {"updated_at", "created_at", "started_at", "completed_at"}
+    column for column in runs.c if column.name not in {"updated_at", "created_at", "started_at", "completed_at"}
 ]
 
 

@@ -1,8 +1,8 @@
 """The tables.
 
-Times that iacq compares are integer milliseconds since the epoch (`…_ms`, `…_until`); the TIMESTAMP columns are written for
-other readers of `workspace_tasks` and never read here. That table may hold rows that iacq did not write: their `fence` is
-NULL, and every constraint, index and query of iacq is limited to the others.
+Times that iacq compares are integer milliseconds since the epoch (`…_ms`, `…_until`); the TIMESTAMP columns are
+written for other readers of `workspace_tasks` and never read here. That table may hold rows that iacq did not write:
+their `fence` is NULL, and every constraint, index and query of iacq is limited to the others.
 """
 
 from __future__ import annotations
@@ -201,9 +201,7 @@ sa.Index("ix_iacq_slots_pool", slots.c.pool, slots.c.status)
 outbox = sa.Table(
     "iacq_outbox",  # one row per queued phase, until its claim
     metadata,
-    sa.Column(
-        "run_id", sa.Integer, sa.ForeignKey("workspace_tasks.id"), primary_key=True, autoincrement=False
-    ),
+    sa.Column("run_id", sa.Integer, sa.ForeignKey("workspace_tasks.id"), primary_key=True, autoincrement=False),
     sa.Column("phase", sa.String(10), nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("queue", sa.String(100), nullable=False),
@@ -228,9 +226,7 @@ events = sa.Table(
 logs = sa.Table(
     "iacq_logs",
     metadata,
-    sa.Column(
-        "run_id", sa.Integer, sa.ForeignKey("workspace_tasks.id"), primary_key=True, autoincrement=False
-    ),
+    sa.Column("run_id", sa.Integer, sa.ForeignKey("workspace_tasks.id"), primary_key=True, autoincrement=False),
     sa.Column("phase", sa.String(10), primary_key=True),
     sa.Column("start", sa.BigInteger, primary_key=True, autoincrement=False),  # bytes before this chunk
     sa.Column("size", sa.Integer, nullable=False),  # bytes of UTF-8
@@ -240,9 +236,7 @@ logs = sa.Table(
 artifacts = sa.Table(
     "iacq_artifacts",
     metadata,
-    sa.Column(
-        "run_id", sa.Integer, sa.ForeignKey("workspace_tasks.id"), primary_key=True, autoincrement=False
-    ),
+    sa.Column("run_id", sa.Integer, sa.ForeignKey("workspace_tasks.id"), primary_key=True, autoincrement=False),
     sa.Column("kind", sa.String(20), primary_key=True),
     sa.Column("sha256", sa.String(64), nullable=False),  # of what was sealed
     sa.Column("size", sa.BigInteger, nullable=False),

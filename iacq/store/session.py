@@ -128,9 +128,7 @@ class Database:
                 raise _unavailable(error) from error
             raise
 
-    def attempt(
-        self, step: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T | None:
+    def attempt(self, step: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T | None:
         """Run one step in a transaction of its own; None if another process was faster.
 
         A violated unique constraint (one active run per workspace, one slot per run) is the same answer.
@@ -146,9 +144,7 @@ class Database:
         with self.transaction() as tx:
             return step(tx, *args, **kwargs)
 
-    def read(
-        self, question: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    def read(self, question: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Ask one question."""
         with self.transaction(reading=True) as tx:
             return question(tx, *args, **kwargs)
@@ -194,9 +190,7 @@ def _make_engine(url: str, pool_size: int) -> sa.Engine:
         "tcp_user_timeout": 15000,
         "application_name": "iacq",
     }
-    return sa.create_engine(
-        url, pool_size=pool_size, max_overflow=10, pool_timeout=10, connect_args=connect_args
-    )
+    return sa.create_engine(url, pool_size=pool_size, max_overflow=10, pool_timeout=10, connect_args=connect_args)
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -87,9 +87,7 @@ def release(tx: Transaction, run_id: int, *, status: SlotStatus | None = None) -
     statement = slots.update().where(slots.c.run_id == run_id)
     if status is not None:
         statement = statement.where(slots.c.status == status)
-    changed = tx.execute(
-        statement.values(status=SlotStatus.IDLE, run_id=None, task_type=None, updated_ms=tx.now)
-    )
+    changed = tx.execute(statement.values(status=SlotStatus.IDLE, run_id=None, task_type=None, updated_ms=tx.now))
     return changed.rowcount == 1
 
 
@@ -174,7 +172,5 @@ def listed(tx: Transaction, *, pool: str | None = None, pod_name: str | None = N
 
 def stale(tx: Transaction) -> list[tuple[Slot, str]]:
     """Return slots that a run holds which should not (by its status), for the reconciler, with that status."""
-    rows = tx.execute(
-        sa.select(slots, runs.c.status.label("run_status")).join(runs, runs.c.id == slots.c.run_id)
-    )
+    rows = tx.execute(sa.select(slots, runs.c.status.label("run_status")).join(runs, runs.c.id == slots.c.run_id))
     return [(to_slot(row), row.run_status) for row in rows]

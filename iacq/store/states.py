@@ -69,9 +69,7 @@ def current(tx: Transaction, workspace: str) -> StateVersion | None:
 def listed(tx: Transaction, workspace: str) -> list[StateVersion]:
     """Return all versions, newest first."""
     rows = tx.execute(
-        sa.select(*_VERSION_COLUMNS)
-        .where(states.c.workspace_id == workspace)
-        .order_by(states.c.version.desc())
+        sa.select(*_VERSION_COLUMNS).where(states.c.workspace_id == workspace).order_by(states.c.version.desc())
     )
     return [_to_version(row) for row in rows]
 
@@ -90,10 +88,7 @@ def require_writer(tx: Transaction, run_id: int, fence: int, effects_fence: int 
         runs.c.fence == fence,
         sa.and_(runs.c.status == Status.APPLY_INTERRUPTED, runs.c.effects_fence == (effects_fence or -1)),
     )
-    if (
-        tx.execute(sa.select(runs.c.id).where(runs.c.id == run_id, mine).with_for_update(read=True)).first()
-        is None
-    ):
+    if tx.execute(sa.select(runs.c.id).where(runs.c.id == run_id, mine).with_for_update(read=True)).first() is None:
         raise Raced
 
 
@@ -152,8 +147,6 @@ def put_working(tx: Transaction, workspace: str, new: NewState, *, run_id: int) 
 def working(tx: Transaction, workspace: str) -> tuple[int, bytes] | None:
     """Return (run id, sealed state) of the working row, if there is one."""
     row = tx.execute(
-        sa.select(working_states.c.run_id, working_states.c.sealed).where(
-            working_states.c.workspace_id == workspace
-        )
+        sa.select(working_states.c.run_id, working_states.c.sealed).where(working_states.c.workspace_id == workspace)
     ).first()
     return (row.run_id, bytes(row.sealed)) if row else None

@@ -56,9 +56,7 @@ def insert(tx: Transaction, workspace: Workspace, *, secrets: bytes | None) -> W
         )
     row = tx.execute(
         workspaces.insert()
-        .values(
-            name=workspace.name, secrets=secrets, created_ms=tx.now, updated_ms=tx.now, **_columns(workspace)
-        )
+        .values(name=workspace.name, secrets=secrets, created_ms=tx.now, updated_ms=tx.now, **_columns(workspace))
         .returning(*workspaces.c)
     ).one()
     return to_workspace(row)
@@ -158,10 +156,7 @@ def delete(tx: Transaction, name: str, *, force: bool) -> None:
             hint=f"cancel or discard them first, for example `iacq cancel {unended[0]}`",
         )
     resources = tx.execute(
-        sa.select(states.c.resources)
-        .where(states.c.workspace_id == name)
-        .order_by(states.c.version.desc())
-        .limit(1)
+        sa.select(states.c.resources).where(states.c.workspace_id == name).order_by(states.c.version.desc()).limit(1)
     ).scalar()
     if resources and not force:
         raise Conflict(

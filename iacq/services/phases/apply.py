@@ -190,9 +190,7 @@ def _interrupt(ctx: PhaseContext, effects_fence: int, text: str) -> None:
 def _settle(ctx: PhaseContext, outcome: Outcome, effects_fence: int) -> None:
     began = ctx.core.clock.monotonic()
     saved = _save_state(ctx, effects_fence)
-    target = recovery.decide_apply_end(
-        outcome.returncode, cancel_requested=outcome.stopped is Stopped.CANCELLED
-    )
+    target = recovery.decide_apply_end(outcome.returncode, cancel_requested=outcome.stopped is Stopped.CANCELLED)
     values = _error_values(outcome, target)
     if saved is not None:
         target = Status.FAILED if target is Status.APPLIED else target

@@ -40,12 +40,8 @@ class SlotWorker:
     workshop: Workshop
     jobs: Path  # directory of the keeper's job directories
     lease: Lease | None = None  # of the phase that runs now
-    stop_at: float | None = (
-        None  # monotonic seconds when a running phase is interrupted; None: nobody asked to stop
-    )
-    lock: threading.Lock = field(
-        default_factory=threading.Lock
-    )  # one of: a phase, settling what a predecessor left
+    stop_at: float | None = None  # monotonic seconds when a running phase is interrupted; None: nobody asked to stop
+    lock: threading.Lock = field(default_factory=threading.Lock)  # one of: a phase, settling what a predecessor left
 
     def nudge(self) -> None:
         """Somebody rang: let the phase that runs hear of it."""
@@ -111,9 +107,7 @@ class PhaseContext:
     def store(self, kind: str, plain: bytes) -> Artifact:
         """Store an artifact of this claim durably; it counts once it is recorded with the end of the phase."""
         return self.persist(
-            lambda: store_artifact(
-                self.core, self.run.workspace, self.run.id, kind, plain, version=self.hold.fence
-            )
+            lambda: store_artifact(self.core, self.run.workspace, self.run.id, kind, plain, version=self.hold.fence)
         )
 
     def persist(self, report: Callable[[], T]) -> T:

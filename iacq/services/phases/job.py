@@ -99,9 +99,7 @@ def start(
     return directory
 
 
-def follow(
-    ctx: PhaseContext, directory: Path, *, show: bool = True, hidden: frozenset[str] = frozenset()
-) -> Outcome:
+def follow(ctx: PhaseContext, directory: Path, *, show: bool = True, hidden: frozenset[str] = frozenset()) -> Outcome:
     """Follow a started command: its output into the log, a cancel or time-out to its keeper."""
     progress = Progress()
     stopper = _Stopper(ctx, directory)
@@ -124,9 +122,7 @@ def follow(
         event = terraform_events.parse(line)
         progress.update(event)
         _show(ctx, event)
-    return Outcome(
-        returncode=ended.returncode, wall_ms=ended.wall_ms, progress=progress, stopped=stopper.reason
-    )
+    return Outcome(returncode=ended.returncode, wall_ms=ended.wall_ms, progress=progress, stopped=stopper.reason)
 
 
 def _reader(opened: contextlib.ExitStack, path: Path) -> Callable[[int], bytes]:

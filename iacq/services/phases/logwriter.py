@@ -24,9 +24,7 @@ _CHUNK = 64 * 1024
 class LogWriter:
     """Takes lines at once, stores them from a thread. While the database is away it keeps them."""
 
-    def __init__(
-        self, core: Core, run_id: int, phase: Phase, *, fence: int, effects_fence: int | None = None
-    ) -> None:
+    def __init__(self, core: Core, run_id: int, phase: Phase, *, fence: int, effects_fence: int | None = None) -> None:
         self.fence = fence
         self.effects_fence = effects_fence
         self._core = core

@@ -51,9 +51,7 @@ def fetch(ctx: PhaseContext, _planned: Planned) -> None:
     ctx.tree = ctx.worker.workshop.unpack_source(name, name, packed)
     found = configuration.read(_root_files(ctx.tree.tree))
     if found.cloud:
-        raise PhaseFailed(
-            "the configuration has a `cloud` block: HCP Terraform would run it elsewhere", code="cloud"
-        )
+        raise PhaseFailed("the configuration has a `cloud` block: HCP Terraform would run it elsewhere", code="cloud")
     ctx.managed = found.backend in (None, "local")
     if not ctx.managed:
         ctx.log.write(f"State: kept by the configuration's own backend ({found.backend})")
@@ -103,9 +101,7 @@ def plan(ctx: PhaseContext, planned: Planned) -> None:
     outcome = job.run(ctx, "plan", arguments, environment=arranged.environment, hidden=_SAID_BY_SHOW)
     ctx.timings["terraform"] = outcome.wall_ms
     job.raise_if_stopped(outcome)
-    unknown = [
-        name for event in outcome.progress.diagnostics if (name := terraform_commands.undeclared(event))
-    ]
+    unknown = [name for event in outcome.progress.diagnostics if (name := terraform_commands.undeclared(event))]
     if outcome.returncode in (0, 2) and unknown:
         raise PhaseFailed(f'the configuration does not declare a variable "{unknown[0]}"', code="variable")
     if outcome.returncode not in (0, 2):
@@ -132,9 +128,7 @@ def show(ctx: PhaseContext, planned: Planned) -> None:
         found = json.loads(planned.plan_json)
         planned.changes = count_changes(found)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise PhaseFailed(
-            f"terraform's JSON of the plan cannot be read: {error}", code="plan_json"
-        ) from error
+        raise PhaseFailed(f"terraform's JSON of the plan cannot be read: {error}", code="plan_json") from error
     planned.diff = _output(ctx, "showtext", terraform_commands.show_text())
     ctx.log.write(planned.diff.decode(errors="replace"))
 

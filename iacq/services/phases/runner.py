@@ -50,15 +50,11 @@ def _claim_and_run(worker: SlotWorker, run_id: int, phase: Phase, attempt: int) 
     core = worker.core
     began, boottime = core.clock.monotonic(), core.clock.boottime()
     lease_s = core.settings.lease
-    run = core.database.attempt(
-        owning.claim, run_id, phase, attempt, worker.place, lease_ms=int(lease_s * 1000)
-    )
+    run = core.database.attempt(owning.claim, run_id, phase, attempt, worker.place, lease_ms=int(lease_s * 1000))
     if run is None:
         logger.info("nothing to claim", extra=log.ids(run=run_id, phase=phase, attempt=attempt))
         return None
-    logger.info(
-        "claimed %s", phase, extra=log.ids(run=run_id, workspace=run.workspace, slot=worker.place.queue)
-    )
+    logger.info("claimed %s", phase, extra=log.ids(run=run_id, workspace=run.workspace, slot=worker.place.queue))
     hold = Hold(run_id=run.id, phase=phase, fence=run.fence, owner=worker.place.owner)
     lease = Lease(core, hold, valid_until=boottime + lease_s)
     with held(worker, run, lease, began) as ctx, contextlib.suppress(LeaseLost):
@@ -86,9 +82,7 @@ def held(worker: SlotWorker, run: Run, lease: Lease, began: float) -> Iterator[P
         log=writer,
         claimed_at=began,
         claim_ms=int((now - began) * 1000),
-        queue_wait_ms=max(
-            0, core.clock.now_ms() - (run.queued_at or run.created_at) - int((now - began) * 1000)
-        ),
+        queue_wait_ms=max(0, core.clock.now_ms() - (run.queued_at or run.created_at) - int((now - began) * 1000)),
         deadline=began + timeout,
     )
     with lease:
@@ -149,9 +143,7 @@ def _timed(ctx: PhaseContext, timing: str) -> Iterator[None]:
             ctx.timings[timing] = ctx.timings.get(timing, 0) + took
 
 
-def _plan_result(
-    ctx: PhaseContext, status: Status, planned: Planned, error: Exception | None = None
-) -> PlanResult:
+def _plan_result(ctx: PhaseContext, status: Status, planned: Planned, error: Exception | None = None) -> PlanResult:
     values: dict[str, Any] = {
         "timings": ctx.all_timings(),
         "changes": planned.changes,

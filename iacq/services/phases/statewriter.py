@@ -20,9 +20,7 @@ _EVERY = 0.5
 class StateWriter:
     """Puts the state file into the working row whenever it changed. A context manager."""
 
-    def __init__(
-        self, core: Core, workspace: str, run_id: int, *, fence: int, effects_fence: int, file: Path
-    ) -> None:
+    def __init__(self, core: Core, workspace: str, run_id: int, *, fence: int, effects_fence: int, file: Path) -> None:
         self._core = core
         self._workspace = workspace
         self._run_id = run_id

@@ -32,7 +32,8 @@ def settle(worker: SlotWorker) -> bool:
     An adopted apply is followed to its end before this returns. Called again while it returns False.
     """
     core, place = worker.core, worker.place
-    clear = all([_settle_job(worker, found) for found in files.list_jobs(worker.jobs)])
+    settled = [_settle_job(worker, found) for found in files.list_jobs(worker.jobs)]
+    clear = all(settled)
     slot = core.database.read(slots.at, place.pod_name, place.slot_id)
     if slot is not None and slot.run_id is not None:
         run = core.database.read(runs.get, slot.run_id)
@@ -46,12 +47,7 @@ def _settle_job(worker: SlotWorker, found: JobDirectory) -> bool:
     run = worker.core.database.read(runs.get, found.run_id)
     launch = files.read_launch(found.path)
     is_apply = found.step == "apply"
-    if (
-        is_apply
-        and run is not None
-        and run.effects_fence == found.fence
-        and run.status not in transitions.ENDED
-    ):
+    if is_apply and run is not None and run.effects_fence == found.fence and run.status not in transitions.ENDED:
         return _settle_apply(worker, run, found)
     if launch is not None and files.is_alive(found.path):
         if is_apply:
@@ -80,16 +76,12 @@ def _settle_apply(worker: SlotWorker, run: Run, found: JobDirectory) -> bool:
 def _adopt(worker: SlotWorker, run: Run, directory: Path, effects_fence: int) -> bool:
     core, place = worker.core, worker.place
     began, boottime, lease_s = core.clock.monotonic(), core.clock.boottime(), core.settings.lease
-    adopted = core.database.attempt(
-        recovering.adopt, run.id, effects_fence, place, lease_ms=int(lease_s * 1000)
-    )
+    adopted = core.database.attempt(recovering.adopt, run.id, effects_fence, place, lease_ms=int(lease_s * 1000))
     if adopted is None:
         return False
     logger.warning("adopted a running apply", extra=log.ids(run=run.id, slot=place.queue))
     hold = Hold(run_id=run.id, phase=Phase.APPLY, fence=adopted.fence, owner=place.owner)
-    lease = Lease(
-        core, hold, valid_until=boottime + lease_s, cancel_requested=adopted.cancel_requested_at is not None
-    )
+    lease = Lease(core, hold, valid_until=boottime + lease_s, cancel_requested=adopted.cancel_requested_at is not None)
     with runner.held(worker, adopted, lease, began) as ctx:
         ctx.log.write(f"Adopted by a new process of slot {place.queue}; terraform went on meanwhile")
         apply.continue_apply(ctx, directory, effects_fence)

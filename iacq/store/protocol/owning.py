@@ -129,7 +129,7 @@ def way_back(tx: Transaction, run: Run, cause: Cause, *, counted: bool = True) -
     if target is Status.FAILED:
         values = {
             "error_code": "tries_used_up",
-            "error_text": f"the {transitions.PHASE_OF[run.status]} was claimed {run.tries} times and came to nothing each time",
+            "error_text": f"the {transitions.PHASE_OF[run.status]} came to nothing {run.tries} times",
         }
     back = runs.transition(
         tx,
@@ -205,9 +205,7 @@ def finish_plan(tx: Transaction, hold: Hold, place: Place, result: PlanResult) -
         slots.release(tx, run.id)
     if not finished.auto_apply:
         return finished, None
-    return waiting.confirm(
-        tx, finished, by=finished.requested_by, comment="auto_apply", cause=Cause.AUTO_APPLIED
-    )
+    return waiting.confirm(tx, finished, by=finished.requested_by, comment="auto_apply", cause=Cause.AUTO_APPLIED)
 
 
 def finish_apply(tx: Transaction, /, hold: Hold, target: Status, **values: Any) -> Run:

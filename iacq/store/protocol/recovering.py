@@ -123,10 +123,8 @@ def never_started(tx: Transaction, run_id: int, effects_fence: int) -> Run:
 
 
 def prove_end(tx: Transaction, run_id: int, effects_fence: int) -> Run:
-    """apply_interrupted: nothing of this apply is alive in its slot, which is free now; a person may resolve the run."""
-    run = runs.change(
-        tx, run_id, table.c.status == Status.APPLY_INTERRUPTED, table.c.effects_fence == effects_fence
-    )
+    """apply_interrupted: nothing of this apply is alive in its slot, which is free now; a person may resolve it."""
+    run = runs.change(tx, run_id, table.c.status == Status.APPLY_INTERRUPTED, table.c.effects_fence == effects_fence)
     slots.release(tx, run_id)
     return run
 

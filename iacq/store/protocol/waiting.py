@@ -181,10 +181,7 @@ def take_back(tx: Transaction, run: Run, *, close_slot: Closed | None = None) ->
 def give_up_reservation(tx: Transaction, run: Run, slot: Slot) -> Run:
     """Free the slot that is kept for a waiting run; its apply will start from what is stored."""
     changed = runs.change(tx, run.id, table.c.status == run.status, table.c.attempt == run.attempt)
-    if (
-        changed.status not in (Status.APPLY_PENDING, Status.CONFIRMED)
-        or slot.status is not SlotStatus.RESERVED
-    ):
+    if changed.status not in (Status.APPLY_PENDING, Status.CONFIRMED) or slot.status is not SlotStatus.RESERVED:
         raise Raced
     runs.lose_place(tx, run.id)
     if not slots.release_at(tx, slot):
