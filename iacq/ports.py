@@ -110,6 +110,10 @@ class Ended:
     wall_ms: int  # exec to end
 
 
+KEEPER_GONE = "keeper_gone"
+"""Code of the error that means: not started, and never will be, since there is no keeper any more."""
+
+
 class Keeper(Protocol):
     """Starts programs that outlive the slot's process."""
 
@@ -119,7 +123,10 @@ class Keeper(Protocol):
         ...
 
     def start(self, job: Job) -> bool:
-        """Start it, or return False: not started, and it never will be (its word is on disk)."""
+        """Start it, or return False: not started, and it never will be (its word is on disk).
+
+        Raises Unavailable, with the code KEEPER_GONE if it means the same.
+        """
         ...
 
     def wait(self, directory: Path, timeout: float) -> Ended | None:

@@ -29,8 +29,10 @@ class Postgres:
     A test gets a copy of the template, which is faster than migrating and as fresh.
     """
 
-    def __init__(self, migrate: Callable[[str], None]) -> None:
+    def __init__(self, migrate: Callable[[str], None], *, durable: bool = False) -> None:
+        """durable: sync what is committed, as a real server does; a test has no need of that."""
         self._migrate = migrate
+        self._durable = durable
         self._password = secrets.token_hex(16)
         self._directory = Path(tempfile.mkdtemp(prefix="iacq-postgres-"))
         self._data = self._directory / "data"
@@ -114,7 +116,7 @@ class Postgres:
             log = self._directory / "server.log"
             with log.open("wb") as output:
                 self._process = subprocess.Popen(
-                    [self._programs / "postgres", "-D", self._data, *_options(self._port)],
+                    [self._programs / "postgres", "-D", self._data, *_options(self._port, durable=self._durable)],
                     cwd=self._directory,
                     env={"PATH": os.defpath},
                     stdin=subprocess.DEVNULL,
@@ -148,15 +150,15 @@ class Postgres:
         self.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{TEMPLATE}'")
 
 
-def _options(port: int) -> list[str]:
+def _options(port: int, *, durable: bool) -> list[str]:
     settings = {
         "listen_addresses": "127.0.0.1",
         "port": port,
         "unix_socket_directories": "",
         "max_connections": 200,
         "shared_buffers": "32MB",
-        "fsync": "off",  # a test does not survive a power cut; synchronous_commit stays as users have it
-        "full_page_writes": "off",
+        "fsync": "on" if durable else "off",  # a test does not survive a power cut; synchronous_commit stays as users have it
+        "full_page_writes": "on" if durable else "off",
         "timezone": "UTC",
     }
     return [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]

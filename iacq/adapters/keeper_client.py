@@ -58,7 +58,7 @@ class KeeperClient:
             raise Unavailable(
                 "the keeper of this slot is gone",
                 hint="the slot's process ends after its job and gets a new keeper",
-                code="keeper_gone",
+                code=ports.KEEPER_GONE,
             )
         try:
             files.make_job_directory(job.directory)

@@ -67,9 +67,7 @@ def _home(settings: Settings) -> str:
     except FileNotFoundError:
         return f"{settings.home} (made at the first start)"
     if found.st_uid != os.geteuid():
-        raise Unavailable(
-            f"{settings.home} belongs to another user", hint="set IACQ_HOME to a directory of your own"
-        )
+        raise Unavailable(f"{settings.home} belongs to another user", hint="set IACQ_HOME to a directory of your own")
     if stat.S_IMODE(found.st_mode) & 0o077:
         raise Unavailable(f"{settings.home} can be read by others", hint=f"chmod 700 {settings.home}")
     return f"{settings.home} (private)"
@@ -97,9 +95,7 @@ def _disk(settings: Settings) -> str:
 
 def _database(settings: Settings) -> str:
     if not schema.is_current(settings):
-        raise Unavailable(
-            "it does not have the present schema", hint="`iacq db upgrade` (`iacq up` does it, too)"
-        )
+        raise Unavailable("it does not have the present schema", hint="`iacq db upgrade` (`iacq up` does it, too)")
     return "answers, with the present schema"
 
 
@@ -110,11 +106,7 @@ def _broker(settings: Settings) -> str:
     try:
         bootstrap.client_core(settings).dispatcher.warm()
     except Unavailable as error:
-        hint = (
-            "check that it runs and that IACQ_BROKER_URL is right"
-            if server is None
-            else "it starts with `iacq up`"
-        )
+        hint = "check that it runs and that IACQ_BROKER_URL is right" if server is None else "it starts with `iacq up`"
         raise Unavailable(error.message, hint=hint) from error
     return "answers" if server is None else f"answers (embedded, {server})"
 

@@ -32,9 +32,7 @@ class Happening:
         """Yield what happened since the last call; a database that is away is said once."""
         try:
             runs = self._runs()
-            changed = [
-                run for run in sorted(runs.values(), key=lambda run: run.id) if run != self._known.get(run.id)
-            ]
+            changed = [run for run in sorted(runs.values(), key=lambda run: run.id) if run != self._known.get(run.id)]
             fresh = [(run, event) for run in changed for event in self._fresh(run)]
         except Unavailable as error:
             if not self._away:

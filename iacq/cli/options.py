@@ -47,9 +47,7 @@ def assignments(values: Sequence[str], *, field: str) -> dict[str, str]:
     for value in values:
         name, equals, text = value.partition("=")
         if not equals or not name:
-            raise InvalidInput(
-                f"{field} {name[:60]!a} has no value", field=field, hint=f"write {field} NAME=VALUE"
-            )
+            raise InvalidInput(f"{field} {name[:60]!a} has no value", field=field, hint=f"write {field} NAME=VALUE")
         found[name] = text
     return found
 
@@ -68,29 +66,19 @@ def run_options(function: F) -> F:
 
 _RUN_OPTIONS = (
     click.option("--var", "variables", metavar="K=V", multiple=True, help="A variable of this run."),
-    click.option(
-        "--var-file", "var_files", metavar="FILE", multiple=True, help="Variables from a file, read now."
-    ),
+    click.option("--var-file", "var_files", metavar="FILE", multiple=True, help="Variables from a file, read now."),
     click.option("--target", "targets", metavar="ADDRESS", multiple=True, help="Only this resource."),
-    click.option(
-        "--replace", "replacements", metavar="ADDRESS", multiple=True, help="Replace this resource."
-    ),
+    click.option("--replace", "replacements", metavar="ADDRESS", multiple=True, help="Replace this resource."),
     click.option("--refresh", type=bool, default=True, metavar="true|false", help="Refresh the state first."),
-    click.option(
-        "--parallelism", type=int, metavar="N", help="Operations at a time; terraform's default is 10."
-    ),
-    click.option(
-        "--priority", type=int, default=0, metavar="N", help="-100 to 100, higher first; default 0."
-    ),
+    click.option("--parallelism", type=int, metavar="N", help="Operations at a time; terraform's default is 10."),
+    click.option("--priority", type=int, default=0, metavar="N", help="-100 to 100, higher first; default 0."),
     click.option("--key", "idempotency_key", metavar="KEY", help="The same key gives the same run."),
     click.option("--message", metavar="TEXT", help="What it is for, shown with the run."),
     click.option("--detach", is_flag=True, help="Print the id and return at once."),
     click.option("--import-state", is_flag=True, help="Take over the terraform.tfstate of the source."),
     click.option("--ignore-state", is_flag=True, help="Begin without the terraform.tfstate of the source."),
 )
-supersede_option = click.option(
-    "--supersede", is_flag=True, help="Discard older unconfirmed plans of the workspace."
-)
+supersede_option = click.option("--supersede", is_flag=True, help="Discard older unconfirmed plans of the workspace.")
 
 
 def enqueue_arguments(asked: dict[str, Any]) -> dict[str, Any]:

@@ -40,9 +40,7 @@ class Root(LazyGroup):
         app.as_json = spelling.wants_json(words)
         app.hear_warnings()
         try:
-            result = super().main(
-                words, prog_name or "iacq", complete_var, standalone_mode=False, obj=app, **extra
-            )
+            result = super().main(words, prog_name or "iacq", complete_var, standalone_mode=False, obj=app, **extra)
         except Exception as error:
             if sys.flags.dev_mode:
                 raise

@@ -14,9 +14,7 @@ from iacq.errors import InvalidInput
 @click.command(cls=Command, example="iacq logs 42 -f")
 @options.run_argument
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run ends or waits for its confirmation.")
-@click.option(
-    "--phase", type=click.Choice([phase.value for phase in Phase]), help="Only the log of this phase."
-)
+@click.option("--phase", type=click.Choice([phase.value for phase in Phase]), help="Only the log of this phase.")
 @click.option(
     "--offset",
     type=click.IntRange(min=0),

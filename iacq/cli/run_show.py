@@ -76,10 +76,7 @@ def _timings(run: Run) -> list[str]:
     measured = [phase for phase in Phase if run.timings.get(phase)]
     if not measured:
         return []
-    rows = [
-        (phase, *(output.duration(wording.step_ms(run, phase, step)) for step in _STEPS))
-        for phase in measured
-    ]
+    rows = [(phase, *(output.duration(wording.step_ms(run, phase, step)) for step in _STEPS)) for phase in measured]
     return ["", *output.table(("PHASE", *(step.upper() for step in _STEPS)), rows)]
 
 

@@ -18,9 +18,7 @@ from iacq.errors import InvalidInput
 @click.option("--comment", metavar="TEXT", help="Recorded with the confirmation.")
 @click.option("-f", "--follow", is_flag=True, help="Follow the apply.")
 @pass_app
-def confirm(
-    app: App, run_id: int, plan_hash: str | None, yes: bool, comment: str | None, follow: bool
-) -> int:
+def confirm(app: App, run_id: int, plan_hash: str | None, yes: bool, comment: str | None, follow: bool) -> int:
     """Confirm the plan of a run; it is applied then. Returns at once; a repeat is fine.
 
     On a terminal it shows workspace, counts and hash, and asks. Elsewhere it needs --plan-hash or --yes.
@@ -72,9 +70,7 @@ def discard(app: App, run_id: int) -> None:
 
 @click.command(cls=Command, example="iacq cancel 42 --force")
 @options.run_argument
-@click.option(
-    "--force", is_flag=True, help="Also while terraform applies: it is interrupted once, the state is saved."
-)
+@click.option("--force", is_flag=True, help="Also while terraform applies: it is interrupted once, the state is saved.")
 @pass_app
 def cancel(app: App, run_id: int, force: bool) -> None:
     """Cancel a run: at once while it waits; a running one gets one SIGINT.
@@ -94,9 +90,7 @@ def cancel(app: App, run_id: int, force: bool) -> None:
 @options.run_argument
 @click.option("--applied/--failed", "applied", default=None, help="How the apply ended.")
 @click.option("--comment", required=True, metavar="TEXT", help="How you know.")
-@click.option(
-    "--force", is_flag=True, help="Although its terraform may still be alive: two applies could meet."
-)
+@click.option("--force", is_flag=True, help="Although its terraform may still be alive: two applies could meet.")
 @pass_app
 def resolve(app: App, run_id: int, applied: bool | None, comment: str, force: bool) -> None:
     """Say how an interrupted apply ended, so that its workspace goes on."""

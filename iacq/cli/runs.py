@@ -23,9 +23,7 @@ _auto_approve = click.option("--auto-approve", is_flag=True, help="Apply without
 @_detailed
 @click.option("--refresh-only", is_flag=True, help="The same as `iacq drift`.")
 @pass_app
-def plan(
-    app: App, /, name: str, detailed_exitcode: bool, refresh_only: bool, detach: bool, **asked: Any
-) -> int:
+def plan(app: App, /, name: str, detailed_exitcode: bool, refresh_only: bool, detach: bool, **asked: Any) -> int:
     """Plan a workspace and show what would change. Nothing can be applied from it."""
     kind = RunType.DRIFT if refresh_only else RunType.PLAN
     return _look(app, name, kind, asked, detach=detach, detailed=detailed_exitcode)
@@ -95,9 +93,7 @@ def _look(app: App, name: str, kind: RunType, asked: dict[str, Any], *, detach: 
     return code
 
 
-def _change(
-    app: App, name: str, kind: RunType, asked: dict[str, Any], *, detach: bool, auto_approve: bool
-) -> int:
+def _change(app: App, name: str, kind: RunType, asked: dict[str, Any], *, detach: bool, auto_approve: bool) -> int:
     run = _enqueue(app, name, kind, asked, auto_apply=True if auto_approve else None)
     if detach:
         return _detached(app, run)

@@ -31,9 +31,7 @@ def read(options: Sequence[str], *, may_ask: Callable[[], bool]) -> dict[str, st
 def _value(name: str, where: str | None, may_ask: Callable[[], bool]) -> str:
     if where is None:
         if not may_ask():
-            raise InvalidInput(
-                f"nobody can be asked here for the value of {name!a}", field=_FIELD, hint=_HINT
-            )
+            raise InvalidInput(f"nobody can be asked here for the value of {name!a}", field=_FIELD, hint=_HINT)
         return getpass.getpass(f"Value of {name}: ")
     if where == "-":
         return sys.stdin.read().removesuffix("\n")

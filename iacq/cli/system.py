@@ -88,14 +88,10 @@ def _environment(settings: Settings, ours: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "IACQ_HOME": str(settings.home), "PYTHONUNBUFFERED": "1"}
 
 
-def _wait_until_ready(
-    client: Client, foreground: Foreground, before: set[str], pods: int, logs: Path
-) -> None:
+def _wait_until_ready(client: Client, foreground: Foreground, before: set[str], pods: int, logs: Path) -> None:
     """Wait for a sign of life of the control worker and of every new agent."""
     for _ in range(int(_START_TIMEOUT / _LOOK)):
-        online = [
-            pod for pod in client.pods() if pod.status == pod_rows.ONLINE and pod.agent_id not in before
-        ]
+        online = [pod for pod in client.pods() if pod.status == pod_rows.ONLINE and pod.agent_id not in before]
         if len(online) >= pods and client.control_seen():
             return
         foreground.wait(_LOOK)

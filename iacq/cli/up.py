@@ -37,7 +37,7 @@ def up(app: App, pods: int) -> None:
     with system.running(app.settings, pods=pods, say=booting) as foreground:
         booting.loud = True
         happening = Happening(app.client)
-        _print_status(app, happening)
+        _print_status(app, happening, [f"local-{number}" for number in range(1, pods + 1)])
         try:
             while True:
                 foreground.wait(_LOOK)
@@ -58,17 +58,14 @@ class Said:
             output.note(text)
 
 
-def _print_status(app: App, happening: Happening) -> None:
+def _print_status(app: App, happening: Happening, pods: list[str]) -> None:
     settings, slots = app.settings, app.client.slots()
-    pods = [pod for pod in app.client.pods() if pod.status == "online"]
     facts = {
         "home": str(settings.home),
         "database": "PostgreSQL" if settings.sqlalchemy_url.startswith("postgresql") else "SQLite in HOME",
-        "broker": "given by IACQ_BROKER_URL"
-        if settings.broker_url
-        else f"embedded, {settings.broker_socket}",
-        "pods": ", ".join(pod.name for pod in pods),
-        "slots": sum(slot.pod_name in {pod.name for pod in pods} for slot in slots),
+        "broker": "given by IACQ_BROKER_URL" if settings.broker_url else f"embedded, {settings.broker_socket}",
+        "pods": ", ".join(pods),
+        "slots": sum(slot.pod_name in pods for slot in slots),
         "logs": str(settings.home / "log"),
         "unended_runs": happening.unended,
     }
@@ -98,6 +95,4 @@ def _print_stopping(app: App) -> None:
     for run in running:
         output.note(f"  still {run.status}: {wording.title(run)}")
     if running:
-        output.note(
-            f"  They may end within {app.settings.stop_grace:g} s, then terraform is interrupted; ^C hurries."
-        )
+        output.note(f"  They may end within {app.settings.stop_grace:g} s, then terraform is interrupted; ^C hurries.")

@@ -19,9 +19,7 @@ def worker() -> None:
 
 
 @worker.command(cls=Command, example="iacq worker agent --pod-name pod-a --slots 3")
-@click.option(
-    "--pod-name", envvar="POD_NAME", required=True, metavar="NAME", help="A DNS label [env: POD_NAME]."
-)
+@click.option("--pod-name", envvar="POD_NAME", required=True, metavar="NAME", help="A DNS label [env: POD_NAME].")
 @click.option(
     "--pool",
     envvar="POOL_ID",

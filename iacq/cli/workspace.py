@@ -34,9 +34,7 @@ _CONTENT = (
     click.option("--pool", metavar="POOL", help=f"Where it runs; default {DEFAULT_POOL}."),
     click.option("--auto-apply/--no-auto-apply", default=None, help="Confirm every plan by itself."),
     click.option("--var", "variables", metavar="K=V", multiple=True, help="A variable."),
-    click.option(
-        "--var-file", "var_files", metavar="FILE", multiple=True, help="Variables, read at each run."
-    ),
+    click.option("--var-file", "var_files", metavar="FILE", multiple=True, help="Variables, read at each run."),
     click.option(
         "--secret-var",
         "secrets",
@@ -44,18 +42,12 @@ _CONTENT = (
         multiple=True,
         help="A variable that is stored encrypted. WHERE: @FILE, env:NAME, - (standard input); none: asks.",
     ),
-    click.option(
-        "--env", "environment", metavar="K=V", multiple=True, help="A variable of terraform's environment."
-    ),
-    click.option(
-        "--plan-expires", metavar="TIME", help="Discard unconfirmed plans after this, for example 3d."
-    ),
+    click.option("--env", "environment", metavar="K=V", multiple=True, help="A variable of terraform's environment."),
+    click.option("--plan-expires", metavar="TIME", help="Discard unconfirmed plans after this, for example 3d."),
 )
 
 
-@workspace.command(
-    cls=Command, example="iacq workspace create network --path ./network --var region=eu-west-1"
-)
+@workspace.command(cls=Command, example="iacq workspace create network --path ./network --var region=eu-west-1")
 @options.workspace_argument
 @click.option(
     "--path", required=True, metavar="DIR", help="The terraform configuration; packed when a run is enqueued."
@@ -95,9 +87,7 @@ def update(
     if path is not None:
         changes["path"] = _directory(path)
     changes["variables"] = _merged(present.variables, changes.get("variables", {}), unset, "--unset-var")
-    changes["environment"] = _merged(
-        present.environment, changes.get("environment", {}), unset_env, "--unset-env"
-    )
+    changes["environment"] = _merged(present.environment, changes.get("environment", {}), unset_env, "--unset-env")
     hidden = secret_values.read(secrets, may_ask=lambda: app.may_ask)
     changed = app.client.update_workspace(name, secret_variables=hidden or None, **changes)
     _show(app, changed, f"Workspace {changed.name} was changed.")
@@ -143,9 +133,7 @@ def list_workspaces(app: App) -> None:
     if app.as_json:
         output.emit([views.workspace_to_json(item) for item in found])
         return
-    rows = [
-        (item.name, item.pool, "yes" if item.auto_apply else "no", _locked(item), item.path) for item in found
-    ]
+    rows = [(item.name, item.pool, "yes" if item.auto_apply else "no", _locked(item), item.path) for item in found]
     output.print_table(
         ("NAME", "POOL", "AUTO-APPLY", "LOCKED", "PATH"),
         rows,
@@ -182,9 +170,7 @@ def show(app: App, name: str) -> None:
 
 @workspace.command(cls=Command, example="iacq workspace delete network")
 @options.workspace_argument
-@click.option(
-    "--force", is_flag=True, help="Although its managed state has resources: nobody will know of them."
-)
+@click.option("--force", is_flag=True, help="Although its managed state has resources: nobody will know of them.")
 @pass_app
 def delete(app: App, name: str, force: bool) -> None:
     """Delete a workspace and its managed state; its runs stay."""

@@ -110,3 +110,17 @@ MAX_TRIES: dict[Phase, int] = {Phase.PLAN: 3, Phase.APPLY: 5}
 def is_allowed(source: Status, cause: Cause, target: Status) -> bool:
     """Tell whether `cause` may take a run from `source` to `target`."""
     return target in TABLE.get((source, cause), frozenset())
+
+
+def diagram() -> str:
+    """Draw the table as a Mermaid state diagram, for the README."""
+    lines = ["stateDiagram-v2", f"    [*] --> {Status.PENDING}"]
+    for source in Status:
+        ways: dict[Status, list[str]] = {}
+        for (start, cause), targets in TABLE.items():
+            if start is source:
+                for target in sorted(targets, key=list(Status).index):
+                    ways.setdefault(target, []).append(cause.value)
+        lines += [f"    {source} --> {target}: {', '.join(causes)}" for target, causes in ways.items()]
+    lines += [f"    {status} --> [*]" for status in Status if status in ENDED]
+    return "\n".join(lines)

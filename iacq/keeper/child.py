@@ -97,6 +97,7 @@ class Child:
         status = 1
         try:
             _begin(parent)
+            process.set_name(f"iacq-{self.name}")
             for descriptor in foreign:
                 os.close(descriptor)
             for slot_id, bell in bells.items():

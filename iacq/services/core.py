@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from dataclasses import dataclass
 
@@ -43,10 +42,12 @@ class Core:
 
     def ring_control(self, task: str) -> bool:
         """Ask a control worker to look now; beat asks every few seconds anyway. Tells whether it was rung."""
-        with contextlib.suppress(Unavailable):
+        try:
             self.dispatcher.ring_control(task)
-            return True
-        return False
+        except Unavailable as error:
+            logger.warning("%s; it is stored, and starts when the broker is back", error.message)
+            return False
+        return True
 
 
 def bound_to(workspace: str, run_id: int, kind: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from iacq.errors import NotFound
 from iacq.store.schema import artifacts, blobs
@@ -46,11 +47,15 @@ class DatabaseArtifacts:
         self._database = database
 
     def put(self, key: str, sealed: bytes) -> None:
-        """Store durably; replaces what was there."""
+        """Store durably; replaces what was there. A second writer waits at the first part for the other's commit."""
+        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
+        starts = range(0, max(len(sealed), 1), PART)
         with self._database.transaction() as tx:
-            tx.execute(blobs.delete().where(blobs.c.key == key))
-            for part, start in enumerate(range(0, max(len(sealed), 1), PART)):
-                tx.execute(blobs.insert().values(key=key, part=part, data=sealed[start : start + PART]))
+            for part, start in enumerate(starts):
+                row = insert(blobs).values(key=key, part=part, data=sealed[start : start + PART])
+                replaced = {"data": row.excluded.data}
+                tx.execute(row.on_conflict_do_update(index_elements=["key", "part"], set_=replaced))
+            tx.execute(blobs.delete().where(blobs.c.key == key, blobs.c.part >= len(starts)))
 
     def get(self, key: str) -> bytes:
         """Return what was put. Raises NotFound."""

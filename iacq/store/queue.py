@@ -76,7 +76,7 @@ def running_counts(tx: Transaction) -> tuple[dict[str, int], dict[str, int]]:
 
 
 def _as_dict(rows: Iterable[Any]) -> dict[str, int]:
-    return dict(rows)
+    return {name: number for name, number in rows}  # noqa: C416 - dict() takes a result for a mapping: it has keys()
 
 
 def active_of(tx: Transaction, workspace: str) -> Run | None:

@@ -111,14 +111,16 @@ def close(tx: Transaction, pod_name: str, slot_id: int, agent_id: str, why: Clos
 
 
 def open_again(tx: Transaction, place: Place) -> bool:
-    """Open a slot whose process answers and found nothing of an earlier run alive; never one that is draining."""
+    """Open a slot whose process answers and found nothing of an earlier run alive.
+
+    Never one that is draining, nor one of a silent agent: it is `starting` once that has registered anew.
+    """
     changed = tx.execute(
         slots.update()
         .where(
             _at(place.pod_name, place.slot_id),
             slots.c.agent_id == place.agent_id,
-            slots.c.closed.is_not(None),
-            slots.c.closed != Closed.DRAINING,
+            slots.c.closed.in_([Closed.STARTING, Closed.NOT_ANSWERING]),
         )
         .values(closed=None, updated_ms=tx.now)
     )

@@ -83,9 +83,7 @@ class FakeClient:
 
     def enqueue(self, workspace: str, run_type: RunType, **asked: Any) -> Run:
         self.calls.append(("enqueue", {"workspace": workspace, "run_type": run_type, **asked}))
-        self._change(
-            workspace=workspace, run_type=RunType(run_type), auto_apply=bool(asked.get("auto_apply"))
-        )
+        self._change(workspace=workspace, run_type=RunType(run_type), auto_apply=bool(asked.get("auto_apply")))
         return self.run
 
     def get(self, run_id: int) -> Run:
@@ -139,9 +137,7 @@ class FakeClient:
     def confirm(self, run_id: int, *, plan_hash: str, comment: str | None = None) -> Run:
         self.calls.append(("confirm", {"plan_hash": plan_hash, "comment": comment}))
         if self.get(run_id).status is not Status.APPLY_PENDING:
-            raise Conflict(
-                f"run {run_id} does not wait for a confirmation: it is {self.run.status}", field="run"
-            )
+            raise Conflict(f"run {run_id} does not wait for a confirmation: it is {self.run.status}", field="run")
         self._change(status=Status.CONFIRMED, confirmed_at=1_700_000_001_000, confirmed_by="alice")
         return self.run
 

@@ -94,9 +94,7 @@ def test_a_database_without_the_tables_says_so(error):
 
 
 def test_an_unexpected_error_shows_no_parameters():
-    failure = failing.describe(
-        ProgrammingError("INSERT", {"value": "hush"}, Exception("syntax error\nLINE 1"))
-    )
+    failure = failing.describe(ProgrammingError("INSERT", {"value": "hush"}, Exception("syntax error\nLINE 1")))
     assert failure.message == "unexpected ProgrammingError: syntax error"
 
 

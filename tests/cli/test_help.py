@@ -69,7 +69,5 @@ except SystemExit:
 heavy = {"sqlalchemy", "celery", "kombu", "redis", "alembic", "cryptography", "iacq.client"} & set(sys.modules)
 sys.exit(f"imported: {heavy}" if heavy else 0)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 0, done.stderr

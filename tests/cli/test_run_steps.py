@@ -77,9 +77,7 @@ def test_logs(iacq):
     logged = {Phase.PLAN: ["\033[1mone\033[0m", "two"], Phase.APPLY: ["three"]}
     client = FakeClient(logged=logged)
     assert iacq(client, "logs", "42").stdout == "one\ntwo\nthree\n"
-    lines = iacq(
-        client, "logs", "42", "--json", "--phase", "apply", "--offset", "7", "-f"
-    ).stdout.splitlines()
+    lines = iacq(client, "logs", "42", "--json", "--phase", "apply", "--offset", "7", "-f").stdout.splitlines()
     assert [json.loads(line) for line in lines] == [{"phase": "apply", "offset": 13, "text": "three"}]
     assert client.called("logs")[-1] == {"phase": "apply", "offset": 7, "follow": True}
 

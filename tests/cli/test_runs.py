@@ -23,7 +23,21 @@ FAILED = {
 
 def test_plan_passes_its_options_on(iacq):
     client = FakeClient(plan_ends=PLANNED)
-    words = ["plan", "net", "-var", "a=1", "-var", "b=x=y", "-var-file", "f.tfvars", "-target", "t.a", "-replace", "r.b", "-refresh=false"]
+    words = [
+        "plan",
+        "net",
+        "-var",
+        "a=1",
+        "-var",
+        "b=x=y",
+        "-var-file",
+        "f.tfvars",
+        "-target",
+        "t.a",
+        "-replace",
+        "r.b",
+        "-refresh=false",
+    ]
     more = ["--parallelism", "3", "--priority", "5", "--key", "k", "--message", "m", "--ignore-state"]
     assert iacq(client, *words, *more).exit_code == 0
     assert client.called("enqueue") == [
@@ -148,9 +162,7 @@ class TestApply:
         assert 'Do you want to perform these actions in workspace "net"?' in result.stdout
         assert HASH[:12] in result.stdout
         assert client.called("confirm") == [{"plan_hash": HASH, "comment": None}]
-        assert result.stdout.endswith(
-            "Apply complete!\nStart tier: hot (init was not repeated, about 1.2 s saved)\n"
-        )
+        assert result.stdout.endswith("Apply complete!\nStart tier: hot (init was not repeated, about 1.2 s saved)\n")
 
     @pytest.mark.parametrize("answer", ["no\n", "y\n", "YES\n", "\n"])
     def test_anything_else_discards(self, iacq, answer):

@@ -5,29 +5,32 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from iacq.adapters.artifacts_files import FileArtifacts
 from iacq.errors import NotFound
 from iacq.ports import ArtifactStore
+from iacq.store.artifacts import DatabaseArtifacts
+from iacq.store.session import Database
+from iacq.testing.storage import MemoryArtifacts
 
-MAKERS: dict[str, Callable[[Path], ArtifactStore]] = {
-    "files": lambda directory: FileArtifacts(directory / "artifacts")
+Request = pytest.FixtureRequest
+MAKERS: dict[str, Callable[[Request], ArtifactStore]] = {
+    "fake": lambda _request: MemoryArtifacts(),
+    "files": lambda request: FileArtifacts(request.getfixturevalue("tmp_path") / "artifacts"),
+    "sqlite": lambda request: DatabaseArtifacts(Database(request.getfixturevalue("sqlite_url"))),
+    "postgresql": lambda request: DatabaseArtifacts(Database(request.getfixturevalue("postgres_url"))),
 }
 
 
 @pytest.fixture(params=MAKERS)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStore:
-    make: Callable[[Path], ArtifactStore] = MAKERS[request.param]
-    return make(tmp_path)
+def store(request: Request) -> ArtifactStore:
+    return MAKERS[request.param](request)
 
 
 class TestArtifactStore:
-    @pytest.mark.parametrize(
-        "data", [b"", b"\0\xff", os.urandom(5 * 2**20 + 1)], ids=["empty", "binary", "large"]
-    )
+    @pytest.mark.parametrize("data", [b"", b"\0\xff", os.urandom(5 * 2**20 + 1)], ids=["empty", "binary", "large"])
     def test_returns_what_was_put(self, store: ArtifactStore, data: bytes) -> None:
         store.put("runs/42/plan", data)
         assert store.get("runs/42/plan") == data

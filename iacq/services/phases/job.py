@@ -13,8 +13,8 @@ from iacq import log
 from iacq.domain import terraform_events
 from iacq.domain.run import Phase
 from iacq.domain.terraform_events import Event, Progress
-from iacq.errors import PhaseFailed
-from iacq.ports import EndUnknown, Job
+from iacq.errors import PhaseFailed, Unavailable
+from iacq.ports import KEEPER_GONE, EndUnknown, Job
 from iacq.services.phases.context import PhaseContext
 from iacq.services.phases.lease import Cancelled, LeaseLost
 
@@ -81,19 +81,23 @@ def start(
     """Start terraform; returns the job's directory. Raises NotStarted."""
     workshop, tree = ctx.worker.workshop, ctx.directory
     directory = ctx.job_directory(step)
-    started = ctx.worker.keeper.start(
-        Job(
-            directory=directory,
-            run_id=ctx.run.id,
-            fence=ctx.hold.fence,
-            phase=ctx.phase,
-            argv=(str(workshop.terraform()["path"]), *arguments),
-            cwd=tree.path,
-            environment=workshop.environment(tree, ctx.inputs.environment, own_backend=not ctx.managed)
-            | dict(environment or {}),
-            not_after=ctx.lease.valid_until,
-        )
+    wanted = Job(
+        directory=directory,
+        run_id=ctx.run.id,
+        fence=ctx.hold.fence,
+        phase=ctx.phase,
+        argv=(str(workshop.terraform()["path"]), *arguments),
+        cwd=tree.path,
+        environment=workshop.environment(tree, ctx.inputs.environment, own_backend=not ctx.managed)
+        | dict(environment or {}),
+        not_after=ctx.lease.valid_until,
     )
+    try:
+        started = ctx.worker.keeper.start(wanted)
+    except Unavailable as error:
+        if error.code != KEEPER_GONE:
+            raise
+        raise NotStarted from error  # its word is on disk; another slot's keeper may do it
     if not started:
         raise NotStarted
     return directory

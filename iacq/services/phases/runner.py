@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from iacq import log
@@ -27,6 +27,7 @@ from iacq.store.session import Transaction
 
 logger = log.get(__name__)
 
+_SAID_BY_TERRAFORM = frozenset({"terraform", "init"})
 _PATIENCE = 5.0
 """Seconds that a bell waits for the slot's other thread."""
 
@@ -37,10 +38,12 @@ def answer_doorbell(worker: SlotWorker, run_id: int, phase: Phase, attempt: int)
     None: the claim changed no row. The message was doubled, late, forged, or another slot was faster.
     """
     # What a predecessor left is settled first. If that takes long, an apply was adopted and the slot is held: the bell
-    # is not for now, and the outbox rings again.
+    # is not for now, and the outbox rings again. So it does for a slot that is about to be replaced with its keeper.
     if worker.stop_at is not None or not worker.lock.acquire(timeout=_PATIENCE):
         return None
     try:
+        if worker.keeper.gone:
+            return None
         return _claim_and_run(worker, run_id, phase, attempt)
     finally:
         worker.lock.release()
@@ -152,7 +155,7 @@ def _plan_result(ctx: PhaseContext, status: Status, planned: Planned, error: Exc
     }
     if error is not None:
         values |= {**error_values(error), "plan_hash": None, "fingerprint": None}
-        ctx.log.write(f"\n✗ {values['error_text']}")
+        _log_error(ctx, values)
     if planned.changes is not None:
         values["terraform_version"] = str(ctx.worker.workshop.terraform()["version"])
     expires = ctx.persist(lambda: ctx.core.database.read(_expiry, ctx.run.workspace))
@@ -163,6 +166,12 @@ def _plan_result(ctx: PhaseContext, status: Status, planned: Planned, error: Exc
 def _expiry(tx: Transaction, workspace: str) -> int | None:
     found = workspaces.find(tx, workspace)
     return found.plan_expires if found else None
+
+
+def _log_error(ctx: PhaseContext, values: Mapping[str, Any]) -> None:
+    """Say in the log what failed, unless terraform has said it there."""
+    if values["error_code"] not in _SAID_BY_TERRAFORM:
+        ctx.log.write(f"\n✗ {values['error_text']}")
 
 
 def error_values(error: Exception) -> dict[str, Any]:
@@ -193,7 +202,7 @@ def _run_apply(ctx: PhaseContext) -> None:
         return
     except (IacqError, OSError) as error:
         values = error_values(error)
-        ctx.log.write(f"\n✗ {values['error_text']}")
+        _log_error(ctx, values)
         ctx.persist(ctx.log.flush)
         values["timings"] = ctx.all_timings()
         ctx.persist(lambda: ctx.core.database.attempt(owning.finish_apply, ctx.hold, Status.FAILED, **values))

@@ -4,6 +4,10 @@ import sqlalchemy as sa
 from alembic import context
 
 from iacq.store.schema import metadata
+from iacq.store.session import Database
+
+MIGRATING = 0x69616371
+"""Key of PostgreSQL's advisory lock: two processes that start at once migrate one after the other."""
 
 url = context.config.attributes["url"]
 
@@ -12,8 +16,12 @@ if context.is_offline_mode():
     with context.begin_transaction():
         context.run_migrations()
 else:
-    engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
-    with engine.connect() as connection:
-        context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=True)
+    database = Database(url)
+    # All of it is one transaction: SQLite's begins with the write lock, and whoever waited finds nothing left to do.
+    with database.transaction() as tx:
+        if not database.is_sqlite:
+            tx.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATING)))
+        context.configure(connection=tx.connection, target_metadata=metadata)
         with context.begin_transaction():
             context.run_migrations()
+    database.close()

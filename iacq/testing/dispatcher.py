@@ -1,0 +1,62 @@
+"""Bells that are only written down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from iacq import messages
+from iacq.errors import Unavailable
+from iacq.messages import Doorbell
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """One message, as a broker would carry it."""
+
+    queue: str
+    task: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+class RecordingDispatcher:
+    """Implements `ports.Dispatcher`. `away`: the broker does not answer."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.rung: list[Rung] = []
+        self.bells: list[Doorbell] = []
+
+    def ring(self, doorbell: Doorbell) -> None:
+        """Tell a slot to look at a run."""
+        arguments = {
+            "run_id": doorbell.run_id,
+            "phase": doorbell.phase.value,
+            "attempt": doorbell.attempt,
+        }
+        self._send(doorbell.queue, messages.PHASE_TASKS[doorbell.phase], arguments)
+        self.bells.append(doorbell)
+
+    def ring_control(self, task: str) -> None:
+        """Tell a control worker to do one of its jobs now."""
+        self._send(messages.CONTROL_QUEUE, task, {})
+
+    def ring_agent(self, pod_name: str, task: str, **arguments: int | str) -> None:
+        """Tell a pod's housekeeping node."""
+        self._send(messages.agent_queue(pod_name), task, dict(arguments))
+
+    def ring_slot(self, queue: str, task: str) -> None:
+        """Ask a slot to answer."""
+        self._send(queue, task, {})
+
+    def warm(self) -> None:
+        """Connect now."""
+        self._require_broker()
+
+    def _send(self, queue: str, task: str, arguments: dict[str, Any]) -> None:
+        self._require_broker()
+        self.rung.append(Rung(queue=queue, task=task, arguments=arguments))
+
+    def _require_broker(self) -> None:
+        if self.away:
+            raise Unavailable("the broker does not answer: it is away", code="broker_unavailable")

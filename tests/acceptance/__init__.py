@@ -1,0 +1,1 @@
+"""The whole system: real broker, real worker processes, real terraform, real SIGKILL."""

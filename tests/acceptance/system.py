@@ -1,0 +1,251 @@
+"""One iacq of separate processes, as on a server: broker, control worker, beat and pods, with short times."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from iacq.adapters import child_process
+from iacq.adapters.embedded_broker import EmbeddedBroker
+from iacq.client import Client
+from iacq.domain import transitions
+from iacq.domain.terraform_events import strip_colours
+from iacq.domain.run import Run, RunType, Status
+from iacq.domain.workspace import Workspace
+from iacq.errors import Conflict, IacqError
+from iacq.settings import load
+from iacq.store import pods
+from tests import processes
+from tests.acceptance import fleet
+from tests.acceptance.fleet import Fleet
+from tests.acceptance.spy import Spy
+from tests.waiting import wait_until
+
+T = TypeVar("T")
+POD = "local-1"
+TIMES = {
+    "LEASE": "3s",
+    "RENEW": "1s",
+    "LEASE_CONFIRM": "1s",
+    "HEARTBEAT": "500ms",
+    "AGENT_OFFLINE": "4s",
+    "CLAIM_TIMEOUT": "5s",
+    "CANCEL_GRACE_PLAN": "1s",
+    "CANCEL_GRACE_APPLY": "3s",
+    "STOP_GRACE": "16s",  # of which a running phase has half
+}
+
+
+class System:
+    """A context manager; it leaves no process behind. `settings` are names without the prefix `IACQ_`."""
+
+    def __init__(self, home: Path, database_url: str, *, slots: int = 3, **settings: str) -> None:
+        home.mkdir(mode=0o700, parents=True)
+        self.home = home
+        self.slots = slots
+        self.spy = Spy(home / "spy")
+        self.broker = EmbeddedBroker(load({"IACQ_HOME": str(home / "b")}, home))
+        values = {
+            **TIMES,
+            "HOME": str(home),
+            "DATABASE_URL": database_url,
+            "BROKER_URL": f"redis+socket://{self.broker.socket}",
+            "TERRAFORM": str(self.spy.path),
+            "ACTOR": "tester",
+            **settings,
+        }
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(home),
+            "LANG": "C.UTF-8",
+            **{f"IACQ_{name}": value for name, value in values.items()},
+        }
+        self.settings = load(self.environment, home)
+        self.client = Client.from_env(self.settings)
+        self.programs: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            self.broker.start()
+            self.database.run(pods.set_pool, "default", max_pods=1, slots_per_pod=self.slots)
+            self.start_control()
+            self.start_agent()
+            self.wait_ready()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pids = {pid for name in self.programs for pid in self.family(name)}
+        for name in list(self.programs):
+            self.kill(name)
+        fleet.kill(*pids, *(found.pid for found in processes.working_in(self.home)))
+        self.broker.stop()
+        self.database.close()
+
+    # its programs
+
+    @property
+    def database(self) -> Any:
+        return self.client._core.database
+
+    def start(self, name: str, *arguments: str, **settings: str) -> None:
+        more = {f"IACQ_{key}": value for key, value in settings.items()}
+        self.programs[name] = child_process.start(
+            [sys.executable, *arguments],
+            environment={**self.environment, **more},
+            log=self.home / "log" / f"{name}.log",
+        )
+
+    def start_control(self) -> None:
+        self.start("control", "-m", "workers.control")
+        arguments = ("-A", "workers.control", "beat", "--scheduler", "celery.beat:Scheduler", "--pidfile=")
+        self.start("beat", "-m", "celery", *arguments)
+
+    def start_agent(self, name: str = POD, *, slots: int | None = None, **settings: str) -> None:
+        arguments = ("--pod-name", name, "--slots", str(slots or self.slots))
+        self.start(name, "-m", "workers.agent", *arguments, **settings)
+
+    def fleet(self, name: str = POD) -> Fleet:
+        return Fleet(self.programs[name].pid, self.settings.work_root / "pods" / name)
+
+    def family(self, name: str) -> list[int]:
+        """Return the processes of a program."""
+        return self.fleet(name).family() if self.programs[name].poll() is None else []
+
+    def kill(self, name: str) -> None:
+        """SIGKILL this program (only it: an agent's children live on, or die by themselves)."""
+        program = self.programs.pop(name)
+        program.send_signal(signal.SIGCONT)
+        program.kill()
+        program.wait(20)
+
+    def stop(self, name: str, timeout: float = 30) -> int:
+        """SIGTERM this program; returns its exit code."""
+        program = self.programs.pop(name)
+        program.terminate()
+        return program.wait(timeout)
+
+    def ring(self, task: str) -> None:
+        """Let a control worker do one of its jobs now instead of at beat's next turn."""
+        self.client._core.ring_control(task)
+
+    def wait_ready(self) -> None:
+        """Wait until every slot of every started pod is idle and open, and control and beat live."""
+        wait_until(self._is_ready, 30, "the system is ready")
+
+    def _is_ready(self) -> bool:
+        names = {"control", "beat"} - {name for name, one in self.programs.items() if one.poll() is None}
+        found = self.client.slots()
+        online = {pod.name: pod.agent_id for pod in self.client.pods() if pod.status == pods.ONLINE}
+        return (
+            not names
+            and len(found) == self.slots
+            and all(slot.usable and online.get(slot.pod_name) == slot.agent_id for slot in found)
+            and self.client.control_seen()
+        )
+
+    def tidy(self) -> None:
+        """End every run, and wait until the system is as fresh."""
+        self.spy.restore()
+        for run in self.client.list(status=set(Status) - transitions.ENDED, limit=None):
+            try:
+                if run.status is Status.APPLY_INTERRUPTED:
+                    self.client.resolve(run.id, applied=False, comment="the test is over", force=True)
+                else:
+                    self.client.cancel(run.id, force=True)
+            except Conflict:
+                continue
+        self.wait_ready()
+        for workspace in self.client.workspaces():
+            self.client.delete_workspace(workspace.name, force=True)
+
+    # runs
+
+    def workspace(self, name: str, path: Path, **fields: Any) -> Workspace:
+        secret = fields.pop("secret_variables", None)
+        made = Workspace(name=name, pool="default", path=str(path), auto_apply=False, **fields)
+        return self.client.create_workspace(made, secret_variables=secret)
+
+    def plan(self, workspace: str, run_type: str = RunType.PLAN_AND_APPLY, **options: Any) -> Run:
+        """Enqueue a run and wait until it waits for its confirmation, or has ended."""
+        run = self.client.enqueue(workspace, run_type, **options)
+        return self.wait(run, Status.APPLY_PENDING)
+
+    def confirm(self, run: Run) -> Run:
+        assert run.plan_hash, f"{run.status}: {run.error_text}"
+        return self.client.confirm(run.id, plan_hash=run.plan_hash)
+
+    def apply(self, workspace: str, run_type: str = RunType.PLAN_AND_APPLY, **options: Any) -> Run:
+        """Plan, confirm, and wait for the end."""
+        run = self.plan(workspace, run_type, **options)
+        self.confirm(run)
+        return self.wait(run)
+
+    def wait(self, run: Run, *until: Status, timeout: float = 40) -> Run:
+        return self.client.wait(run.id, until=until, timeout=timeout)
+
+    def until(self, run: Run, condition: Callable[[Run], bool], what: str, timeout: float = 30) -> Run:
+        """Wait until a run looks like this."""
+        wait_until(lambda: condition(self.client.get(run.id)), timeout, what)
+        return self.client.get(run.id)
+
+    def log(self, run: Run, phase: str | None = None) -> str:
+        """Return a run's log, without colours."""
+        return strip_colours("\n".join(line.text for line in self.client.logs(run.id, phase=phase)))
+
+    def history(self, run: Run) -> list[str]:
+        """Return what happened to a run: the causes of its changes."""
+        return [str(event.cause) for event in self.client.events(run.id)]
+
+    def row(self, run: Run) -> Mapping[str, Any]:
+        """Return a run's row as it is."""
+        import sqlalchemy as sa
+
+        from iacq.store.schema import runs
+
+        with self.database.transaction(reading=True) as tx:
+            return dict(tx.execute(sa.select(runs).where(runs.c.id == run.id)).one()._mapping)
+
+    def said(self, text: str, mark: Mapping[Path, int]) -> bool:
+        """Tell whether a program logged this since."""
+        return any(text in said for said in self._said(mark).values())
+
+    # for people who read a failure
+
+    def mark(self) -> dict[Path, int]:
+        """Remember where the logs end now."""
+        return {log: log.stat().st_size for log in self._logs()}
+
+    def said_since(self, mark: Mapping[Path, int]) -> str:
+        """Return what the programs logged since, and the runs."""
+        parts = [f"== {name}\n{text[-4000:]}" for name, text in self._said(mark).items()]
+        return "\n".join([*parts, *self._describe_runs()])
+
+    def _said(self, mark: Mapping[Path, int]) -> dict[str, str]:
+        found = {}
+        for log in self._logs():
+            with log.open("rb") as file:
+                file.seek(mark.get(log, 0))
+                found[log.name] = file.read().decode(errors="replace")
+        return found
+
+    def _logs(self) -> list[Path]:
+        return sorted((self.home / "log").glob("*.log"))
+
+    def _describe_runs(self) -> list[str]:
+        lines = [f"== {time.strftime('%H:%M:%S')}"]
+        try:
+            lines += [str(slot) for slot in self.client.slots()]
+            for run in self.client.list(limit=2):
+                lines.append(f"run {run.id} {run.workspace} {run.status} {run.error_code}: {run.error_text}")
+                lines += [f"    {event}" for event in self.client.events(run.id)]
+                lines += [f"    | {line.text}"[:200] for line in self.client.logs(run.id)][-25:]
+        except IacqError as error:  # the database may be what failed
+            lines.append(repr(error))
+        return lines

@@ -1,0 +1,64 @@
+from typing import Any
+
+import pytest
+
+from iacq.domain import transitions
+from iacq.domain.run import Run, Status
+from iacq.services.cleaning import RunDirectory, is_removable
+from tests import samples
+
+PLACE = ("pod1", 2)
+AGENT = "agent-1"
+PREPARED_HERE = {"prepared_agent_id": AGENT, "prepared_pod_name": "pod1", "prepared_slot_id": 2}
+KEEP_MS = 3_600_000
+UNENDED = sorted(set(Status) - transitions.ENDED)
+
+
+def removable(run: Run | None, fence: int, *, now_ms: int = 10_000_000) -> bool:
+    directory = RunDirectory(run_id=1, fence=fence, place=PLACE)
+    return is_removable(run, directory, AGENT, now_ms, KEEP_MS)
+
+
+def run(status: Status, **changes: Any) -> Run:
+    return samples.run(status, **{"fence": 5, "plan_fence": 3, **changes})
+
+
+def test_of_a_run_that_does_not_exist() -> None:
+    assert removable(None, 1)
+
+
+@pytest.mark.parametrize("status", sorted(transitions.ENDED - {Status.FAILED}))
+def test_an_ended_run_needs_none_of_its_directories(status: Status) -> None:
+    ended = run(status, completed_at=10_000_000, effects_fence=5, **PREPARED_HERE)
+    assert all(removable(ended, fence) for fence in range(7))
+
+
+def test_those_of_a_failed_run_are_kept_for_a_while() -> None:
+    failed = run(Status.FAILED, completed_at=1_000_000)
+    for fence in range(7):
+        assert not removable(failed, fence, now_ms=1_000_000 + KEEP_MS - 1)
+        assert removable(failed, fence, now_ms=1_000_000 + KEEP_MS)
+
+
+@pytest.mark.parametrize("status", UNENDED)
+def test_the_present_claim_keeps_its_directory(status: Status) -> None:
+    assert not removable(run(status), 5)
+    assert removable(run(status), 4)
+    assert removable(run(status), 1)
+
+
+@pytest.mark.parametrize("status", UNENDED)
+def test_the_plan_is_kept_where_it_is_prepared_and_nowhere_else(status: Status) -> None:
+    assert not removable(run(status, **PREPARED_HERE), 3)
+    assert removable(run(status), 3)
+    for changed in ({"prepared_agent_id": "agent-0"}, {"prepared_pod_name": "pod2"}, {"prepared_slot_id": 1}):
+        assert removable(run(status, **{**PREPARED_HERE, **changed}), 3)
+
+
+@pytest.mark.parametrize("status", [Status.APPLYING, Status.APPLY_INTERRUPTED])
+def test_an_apply_with_effects_keeps_what_it_may_run_in(status: Status) -> None:
+    applying = run(status, fence=9, effects_fence=6)
+    assert not removable(applying, 9)
+    assert not removable(applying, 6)
+    assert not removable(applying, 3), "a hot apply runs in the directory of its plan"
+    assert removable(applying, 5)

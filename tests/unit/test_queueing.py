@@ -1,0 +1,114 @@
+import dataclasses
+from typing import Any
+
+import pytest
+
+from iacq.domain import queueing
+from iacq.domain.queueing import Surroundings
+from iacq.domain.run import RunType, Status
+from tests import samples
+
+CALM: dict[str, Any] = {
+    "workspace": samples.workspace(),
+    "active": None,
+    "ahead": None,
+    "free_slots": 1,
+    "pods": 1,
+    "control_seen": True,
+}
+LOCKED = samples.workspace(locked_by="bob", locked_reason="migration", locked_at=5)
+ACTIVE = samples.run(Status.PLANNING, id=7)
+INTERRUPTED = samples.run(Status.APPLY_INTERRUPTED, id=7)
+AHEAD = samples.run(Status.PENDING, id=8)
+
+
+def code(status: Status, *, run_type: RunType = RunType.PLAN_AND_APPLY, **around: Any) -> str | None:
+    run = samples.run(status, run_type=run_type, queue="pod1.2")
+    found = queueing.explain(run, Surroundings(**{**CALM, **around}))
+    return found.code if found else None
+
+
+@pytest.mark.parametrize(
+    ("status", "around", "expected"),
+    [
+        (Status.APPLY_PENDING, {}, "confirmation"),
+        (Status.PLAN_QUEUED, {}, "claim"),
+        (Status.APPLY_QUEUED, {}, "claim"),
+        (Status.APPLY_INTERRUPTED, {}, "interrupted_run"),
+        (Status.PENDING, {"active": ACTIVE}, "behind_run"),
+        (Status.PENDING, {"active": INTERRUPTED}, "interrupted_run"),
+        (Status.PENDING, {"workspace": LOCKED}, "workspace_locked"),
+        (Status.PENDING, {"workspace": LOCKED, "active": ACTIVE}, "behind_run"),
+        (Status.CONFIRMED, {"workspace": LOCKED}, "workspace_locked"),
+        (Status.PENDING, {"ahead": AHEAD}, "behind_run"),
+        (Status.CONFIRMED, {"ahead": AHEAD}, "claim"),
+        (Status.PENDING, {"control_seen": False, "pods": 0}, "no_control"),
+        (Status.PENDING, {"pods": 0, "free_slots": 0}, "no_agent"),
+        (Status.PENDING, {"free_slots": 0}, "no_free_slot"),
+        (Status.CONFIRMED, {"free_slots": 0}, "no_free_slot"),
+        (Status.PENDING, {}, "claim"),
+        (Status.PENDING, {"workspace": None}, "claim"),
+    ],
+)
+def test_why_a_run_waits(status: Status, around: dict[str, Any], expected: str) -> None:
+    assert code(status, **around) == expected
+
+
+@pytest.mark.parametrize("run_type", [RunType.PLAN, RunType.DRIFT])
+def test_plans_wait_neither_for_a_lock_nor_for_other_runs(run_type: RunType) -> None:
+    around = {"workspace": LOCKED, "active": ACTIVE, "ahead": AHEAD}
+    assert code(Status.PENDING, run_type=run_type, **around) == "claim"
+    assert code(Status.PENDING, run_type=run_type, **around, free_slots=0) == "no_free_slot"
+
+
+def test_what_runs_or_has_ended_does_not_wait() -> None:
+    waiting = {status for status in Status if code(status) is not None}
+    assert waiting == {
+        Status.PENDING,
+        Status.PLAN_QUEUED,
+        Status.APPLY_PENDING,
+        Status.CONFIRMED,
+        Status.APPLY_QUEUED,
+        Status.APPLY_INTERRUPTED,
+    }
+
+
+def test_sentences_name_who_and_what() -> None:
+    def text(**around: Any) -> str:
+        found = queueing.explain(samples.run(), Surroundings(**{**CALM, **around}))
+        assert found is not None
+        return found.text
+
+    assert "bob: migration" in text(workspace=LOCKED)
+    assert "run 7 (planning)" in text(active=ACTIVE)
+    assert "iacq show 7" in text(active=INTERRUPTED)
+    assert "run 8 (pending)" in text(ahead=AHEAD)
+    assert "iacq up" in text(control_seen=False)
+
+
+def ids(runs: list[Any], workspaces: dict[str, int] | None = None, callers: dict[str, int] | None = None) -> list[int]:
+    return [run.id for run in queueing.order_by_share(runs, workspaces or {}, callers or {})]
+
+
+def test_order_priority_confirmed_drift_oldest() -> None:
+    old = samples.run(id=1)
+    drift = samples.run(id=2, run_type=RunType.DRIFT)
+    plan = samples.run(id=3, run_type=RunType.PLAN)
+    confirmed = samples.run(Status.CONFIRMED, id=4)
+    urgent = samples.run(id=5, priority=1)
+    urgent_drift = samples.run(id=6, priority=2, run_type=RunType.DRIFT)
+    late = samples.run(Status.CONFIRMED, id=7, priority=-1)
+    everything = [late, drift, plan, urgent, confirmed, urgent_drift, old]
+    assert ids(everything) == [6, 5, 4, 1, 3, 2, 7]
+    assert [run.id for run in sorted(everything, key=queueing.order)] == [6, 5, 4, 1, 3, 2, 7]
+
+
+def test_fair_share_fewest_running_of_the_workspace_then_of_the_caller_then_oldest() -> None:
+    runs = [
+        samples.run(id=1, workspace="busy", requested_by="alice"),
+        samples.run(id=2, workspace="free", requested_by="busy-caller"),
+        samples.run(id=3, workspace="free", requested_by="alice"),
+        samples.run(id=4, workspace="free", requested_by="alice"),
+    ]
+    assert ids(runs, {"busy": 1}, {"busy-caller": 2}) == [3, 4, 2, 1]
+    assert ids([dataclasses.replace(runs[0], priority=1), *runs[1:]], {"busy": 9}) == [1, 2, 3, 4]
