@@ -140,6 +140,27 @@ class Settings:
         return self.actor or getpass.getuser()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """One setting, for people."""
+
+    variable: str
+    default: str | None  # as it would be written; None: see the meaning
+    meaning: str
+
+
+def described() -> list[Described]:
+    """Describe every setting."""
+    return [
+        Described(
+            variable=PREFIX + entry.name.upper(),
+            default=entry.metadata["default"] or None,
+            meaning=entry.metadata["meaning"],
+        )
+        for entry in dataclasses.fields(Settings)
+    ]
+
+
 def load(environment: Mapping[str, str] | None = None, directory: Path | None = None) -> Settings:
     """Read settings from `environment` (default: this process's), then from `.env` in `directory`.
 

@@ -133,6 +133,7 @@ def _store(
     packed: bytes,
 ) -> Run:
     auto_apply = workspace.auto_apply if request.auto_apply is None else request.auto_apply
+    workspaces.hold(tx, workspace.name)
     run = runs.insert(
         tx,
         NewRun(

@@ -12,7 +12,7 @@ from iacq.domain import transitions
 from iacq.domain.run import Changes, Run, RunType, StartTier, Status
 from iacq.domain.transitions import Cause
 from iacq.store.schema import events, runs
-from iacq.store.session import Transaction
+from iacq.store.session import Raced, Transaction
 
 _COLUMNS = [
     column for column in runs.c if column.name not in {"updated_at", "created_at", "started_at", "completed_at"}
@@ -177,14 +177,26 @@ def lose_place(tx: Transaction, run_id: int) -> None:
     tx.execute(runs.update().where(runs.c.id == run_id, runs.c.fence.is_not(None)).values(**_LOST_PLACE))
 
 
-def change(tx: Transaction, run_id: int, *guards: sa.ColumnElement[bool], **values: Any) -> Run:
-    """Change columns other than the status, compare-and-set. Raises Raced if no row was changed."""
+def change(
+    tx: Transaction,
+    run_id: int,
+    *guards: sa.ColumnElement[bool],
+    still: sa.ColumnElement[bool] | None = None,
+    **values: Any,
+) -> Run:
+    """Change columns other than the status, compare-and-set. Raises Raced if no row was changed.
+
+    still: a guard about the present time, which must hold after any wait for a lock too. The other guards were judged
+    before it, and are judged again only if the row was changed meanwhile.
+    """
     row = tx.change_one(
         runs.update()
         .where(runs.c.id == run_id, runs.c.fence.is_not(None), *guards)
         .values(updated_at=tx.timestamp, **values)
-        .returning(*_COLUMNS)
+        .returning(*_COLUMNS, (sa.true() if still is None else still).label("still"))
     )
+    if not row.still:
+        raise Raced
     return to_run(row)
 
 

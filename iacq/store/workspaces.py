@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from iacq.domain import transitions
 from iacq.domain.workspace import Workspace
 from iacq.errors import Conflict, NotFound
-from iacq.store.schema import runs, states, workspaces
+from iacq.store.schema import runs, states, working_states, workspaces
 from iacq.store.session import Transaction
 
 
@@ -92,6 +92,12 @@ def get(tx: Transaction, name: str) -> Workspace:
     return workspace
 
 
+def hold(tx: Transaction, name: str) -> None:
+    """Keep a workspace from being deleted until this transaction ends. Raises NotFound if it is gone."""
+    tx.execute(sa.select(workspaces.c.name).where(workspaces.c.name == name).with_for_update(read=True))
+    get(tx, name)
+
+
 def secrets_of(tx: Transaction, name: str) -> bytes | None:
     """Return the sealed secret variables."""
     return tx.execute(sa.select(workspaces.c.secrets).where(workspaces.c.name == name)).scalar()
@@ -136,6 +142,7 @@ def delete(tx: Transaction, name: str, *, force: bool) -> None:
 
     Raises Conflict with unended runs, or with a state that has resources (unless forced).
     """
+    tx.execute(sa.select(workspaces.c.name).where(workspaces.c.name == name).with_for_update())
     get(tx, name)
     unended = (
         tx.execute(
@@ -164,4 +171,5 @@ def delete(tx: Transaction, name: str, *, force: bool) -> None:
             hint=f"`iacq destroy {name}` removes them; --force deletes the workspace and its state all the same",
         )
     tx.execute(states.delete().where(states.c.workspace_id == name))
+    tx.execute(working_states.delete().where(working_states.c.workspace_id == name))
     tx.execute(workspaces.delete().where(workspaces.c.name == name))

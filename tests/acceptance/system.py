@@ -103,7 +103,11 @@ class System:
         )
 
     def start_control(self) -> None:
-        self.start("control", "-m", "workers.control")
+        """Start the control worker and beat, whichever does not run."""
+        if "control" not in self.programs:
+            self.start("control", "-m", "workers.control")
+        if "beat" in self.programs:
+            return
         arguments = ("-A", "workers.control", "beat", "--scheduler", "celery.beat:Scheduler", "--pidfile=")
         self.start("beat", "-m", "celery", *arguments)
 
@@ -153,6 +157,7 @@ class System:
     def tidy(self) -> None:
         """End every run, and wait until the system is as fresh."""
         self.spy.restore()
+        self.start_control()
         for run in self.client.list(status=set(Status) - transitions.ENDED, limit=None):
             try:
                 if run.status is Status.APPLY_INTERRUPTED:

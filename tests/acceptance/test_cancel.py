@@ -151,17 +151,17 @@ def test_an_apply_that_does_not_end_is_killed_and_interrupted(system: System, tm
 
 
 def test_phases_that_take_too_long_fail(make_system, tmp_path):
-    with make_system(PLAN_TIMEOUT="1500ms", APPLY_TIMEOUT="1500ms", slots=1) as system:
-        system.workspace("slow", configurations.write(tmp_path / "slow", configurations.COUNTED))
-        marks = stubborn(system, "apply", tmp_path)
-        run = system.plan("slow")
-        system.confirm(run)
-        wait_until(lambda: lines(marks / "interrupts"), 10, "SIGINT")
-        (marks / "open").touch()
-        run = system.wait(run)
-        assert (run.status, run.error_code) == (Status.FAILED, "timeout")
-        assert lines(marks / "interrupts") == ["interrupted"]
+    system = make_system(PLAN_TIMEOUT="1500ms", APPLY_TIMEOUT="1500ms", slots=1)
+    system.workspace("slow", configurations.write(tmp_path / "slow", configurations.COUNTED))
+    marks = stubborn(system, "apply", tmp_path)
+    run = system.plan("slow")
+    system.confirm(run)
+    wait_until(lambda: lines(marks / "interrupts"), 10, "SIGINT")
+    (marks / "open").touch()
+    run = system.wait(run)
+    assert (run.status, run.error_code) == (Status.FAILED, "timeout")
+    assert lines(marks / "interrupts") == ["interrupted"]
 
-        system.spy.hook('if [ "$1" = plan ]; then exec sleep 600; fi')
-        run = system.plan("slow")
-        assert (run.status, run.error_code, run.tries) == (Status.FAILED, "timeout", 1)
+    system.spy.hook('if [ "$1" = plan ]; then exec sleep 600; fi')
+    run = system.plan("slow")
+    assert (run.status, run.error_code, run.tries) == (Status.FAILED, "timeout", 1)

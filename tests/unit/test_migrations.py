@@ -18,7 +18,7 @@ def test_the_migrations_lead_to_the_schema(database_url: str) -> None:
 
 
 def test_constraints_and_conditions_of_indexes_are_the_schemas(database_url: str) -> None:
-    """alembic compares neither CHECK constraints nor the WHERE of an index: made from the schema, they must be equal."""
+    """alembic compares neither CHECK constraints nor the WHERE of an index: they are as made from the schema."""
     engine = sa.create_engine(database_url)
     migrated = _described(engine)
     with engine.begin() as connection:

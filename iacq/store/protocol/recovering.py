@@ -134,6 +134,7 @@ def resolve(tx: Transaction, run: Run, target: Status, *, by: str, comment: str,
 
     Raises Conflict while its slot is held, since its terraform may still be alive; force says that it is not.
     """
+    runs.change(tx, run.id, table.c.status == Status.APPLY_INTERRUPTED, table.c.fence == run.fence)
     row = tx.execute(sa.select(slot_table).where(slot_table.c.run_id == run.id).with_for_update()).first()
     if row is not None and not force:
         raise Conflict(

@@ -1,0 +1,427 @@
+"""Two processes at once. Whoever commits first decides, and the rows agree afterwards.
+
+Each pair says what comes of it in one order and in the other; at the same moment it is one of the two. On PostgreSQL
+each order is also forced: the second statement waits for the first one's lock and must look again when it gets it.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from iacq.domain.run import Phase, Run, StartTier, Status
+from iacq.domain.slot import Closed, Slot
+from iacq.errors import Conflict
+from iacq.services import enqueuing
+from iacq.services.core import Core
+from iacq.store import workspaces
+from iacq.store.protocol import owning, recovering, waiting
+from iacq.store.session import Database, Transaction
+from tests.store.world import EXPIRES_MS, LEASE_MS, World, at_once, plan_result
+from tests.waiting import wait_until
+
+S = Status
+Step = Callable[[Transaction], Any]
+ROUNDS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """What both processes saw before either did anything."""
+
+    world: World
+    run: Run
+    other: Run | None
+    slot: Slot
+    slot2: Slot
+
+
+@dataclass(frozen=True, kw_only=True)
+class Came:
+    """What came of it: whether each of them was accepted, and the state of the run."""
+
+    first: bool
+    second: bool
+    status: Status
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two steps that must not both believe that they were first."""
+
+    begin: Callable[[World], Run]
+    first: Callable[[Seen], Step]
+    second: Callable[[Seen], Step]
+    in_order: Came
+    reversed: Came
+    second_is_late: bool = False  # it runs where the clock says that lease and plan have expired
+    other: Callable[[World], Run] | None = None
+
+
+def confirm(seen: Seen) -> Step:
+    return lambda tx: waiting.confirm(tx, seen.run, by="bob", comment=None)
+
+
+def claim(seen: Seen) -> Step:
+    phase = Phase.PLAN if seen.run.status is S.PLAN_QUEUED else Phase.APPLY
+    place = seen.world.place()
+    return lambda tx: owning.claim(tx, seen.run.id, phase, seen.run.attempt, place, lease_ms=LEASE_MS)
+
+
+def point_of_no_return(seen: Seen) -> Step:
+    hold = seen.world.hold(seen.run)
+    return lambda tx: owning.pass_point_of_no_return(tx, hold, StartTier.HOT)
+
+
+def lose_lease(seen: Seen) -> Step:
+    return lambda tx: recovering.lose_lease(tx, seen.run)
+
+
+def adopt(seen: Seen) -> Step:
+    place = seen.world.place(boot="b")
+    return lambda tx: recovering.adopt(tx, seen.run.id, seen.run.effects_fence or 0, place, lease_ms=LEASE_MS)
+
+
+def late_report(seen: Seen) -> Step:
+    return lambda tx: recovering.late_report(tx, seen.run.id, seen.run.effects_fence or 0, S.APPLIED)
+
+
+def resolve(seen: Seen) -> Step:
+    return lambda tx: recovering.resolve(tx, seen.run, S.FAILED, by="bob", comment="x", force=True)
+
+
+def finish(seen: Seen) -> Step:
+    hold = seen.world.hold(seen.run)
+    if seen.run.status is S.PLANNING:
+        return lambda tx: owning.finish_plan(tx, hold, seen.world.place(), plan_result())
+    return lambda tx: owning.finish_apply(tx, hold, S.APPLIED)
+
+
+def dispatch(seen: Seen) -> Step:
+    return lambda tx: waiting.dispatch(tx, seen.run, seen.slot)
+
+
+def dispatch_other(seen: Seen) -> Step:
+    other = seen.other
+    assert other is not None
+    slot = seen.slot2 if other.workspace == seen.run.workspace else seen.slot
+    return lambda tx: waiting.dispatch(tx, other, slot)
+
+
+def cancel(seen: Seen) -> Step:
+    return lambda tx: waiting.cancel(tx, seen.run, by="eve")
+
+
+def take_back(seen: Seen) -> Step:
+    return lambda tx: waiting.take_back(tx, seen.run, close_slot=Closed.NOT_ANSWERING)
+
+
+def only(status_if_first: Status, status_if_second: Status) -> dict[str, Came]:
+    """Exactly one of the two is accepted."""
+    return {
+        "in_order": Came(first=True, second=False, status=status_if_first),
+        "reversed": Came(first=False, second=True, status=status_if_second),
+    }
+
+
+PAIRS: dict[str, Pair] = {
+    "confirm / confirm": Pair(
+        begin=lambda world: world.at(S.APPLY_PENDING),
+        first=confirm,
+        second=confirm,
+        **only(S.APPLY_QUEUED, S.APPLY_QUEUED),
+    ),
+    "confirm / discard": Pair(
+        begin=lambda world: world.at(S.APPLY_PENDING),
+        first=confirm,
+        second=lambda seen: lambda tx: waiting.discard(tx, seen.run, by="eve"),
+        **only(S.APPLY_QUEUED, S.DISCARDED),
+    ),
+    "confirm / expire": Pair(
+        begin=lambda world: world.at(S.APPLY_PENDING),
+        first=confirm,
+        second=lambda seen: lambda tx: waiting.expire(tx, seen.run),
+        second_is_late=True,
+        **only(S.APPLY_QUEUED, S.DISCARDED),
+    ),
+    "confirm / give up the reservation": Pair(
+        begin=lambda world: world.at(S.APPLY_PENDING),
+        first=confirm,
+        second=lambda seen: lambda tx: waiting.give_up_reservation(tx, seen.run, seen.slot),
+        in_order=Came(first=True, second=False, status=S.APPLY_QUEUED),
+        reversed=Came(first=True, second=True, status=S.CONFIRMED),
+    ),
+    "claim / claim": Pair(
+        begin=lambda world: world.at(S.PLAN_QUEUED),
+        first=claim,
+        second=claim,
+        **only(S.PLANNING, S.PLANNING),
+    ),
+    "claim / take back": Pair(
+        begin=lambda world: world.at(S.APPLY_QUEUED),
+        first=claim,
+        second=take_back,
+        **only(S.APPLYING, S.CONFIRMED),
+    ),
+    "claim / cancel": Pair(
+        begin=lambda world: world.at(S.PLAN_QUEUED),
+        first=claim,
+        second=cancel,
+        **only(S.PLANNING, S.CANCELLED),
+    ),
+    "point of no return / request a cancel": Pair(
+        begin=lambda world: world.at(S.APPLYING),
+        first=point_of_no_return,
+        second=lambda seen: lambda tx: waiting.request_cancel(tx, seen.run, by="eve", force=False),
+        **only(S.APPLYING, S.APPLYING),
+    ),
+    "point of no return / lose the lease": Pair(
+        begin=lambda world: world.at(S.APPLYING),
+        first=point_of_no_return,
+        second=lose_lease,
+        second_is_late=True,
+        in_order=Came(first=True, second=True, status=S.APPLY_INTERRUPTED),
+        reversed=Came(first=False, second=True, status=S.CONFIRMED),
+    ),
+    "renew / lose the lease": Pair(
+        begin=lambda world: world.at(S.PLANNING),
+        first=lambda seen: lambda tx: owning.renew(tx, seen.world.hold(seen.run), lease_ms=LEASE_MS + 1),
+        second=lose_lease,
+        second_is_late=True,
+        **only(S.PLANNING, S.PENDING),
+    ),
+    "finish a plan / lose the lease": Pair(
+        begin=lambda world: world.at(S.PLANNING),
+        first=finish,
+        second=lose_lease,
+        second_is_late=True,
+        **only(S.APPLY_PENDING, S.PENDING),
+    ),
+    "finish an apply / lose the lease": Pair(
+        begin=lambda world: world.with_effects(),
+        first=finish,
+        second=lose_lease,
+        second_is_late=True,
+        **only(S.APPLIED, S.APPLY_INTERRUPTED),
+    ),
+    "two runs of one workspace": Pair(
+        begin=lambda world: world.at(S.PENDING),
+        other=lambda world: world.at(S.PENDING),
+        first=dispatch,
+        second=dispatch_other,
+        **only(S.PLAN_QUEUED, S.PENDING),
+    ),
+    "two runs to one slot": Pair(
+        begin=lambda world: world.at(S.PENDING),
+        other=lambda world: world.at(S.PENDING, workspace="other"),
+        first=dispatch,
+        second=dispatch_other,
+        **only(S.PLAN_QUEUED, S.PENDING),
+    ),
+    "lock the workspace / dispatch": Pair(
+        begin=lambda world: world.at(S.PENDING),
+        first=lambda seen: lambda tx: workspaces.lock(tx, "network", by="eve", reason="x"),
+        second=dispatch,
+        in_order=Came(first=True, second=False, status=S.PENDING),
+        reversed=Came(first=True, second=True, status=S.PLAN_QUEUED),
+    ),
+    "adopt / lose the lease": Pair(
+        begin=lambda world: world.with_effects(),
+        first=adopt,
+        second=lose_lease,
+        second_is_late=True,
+        in_order=Came(first=True, second=False, status=S.APPLYING),
+        reversed=Came(first=True, second=True, status=S.APPLYING),
+    ),
+    "late report / resolve": Pair(
+        begin=lambda world: world.at(S.APPLY_INTERRUPTED),
+        first=late_report,
+        second=resolve,
+        **only(S.APPLIED, S.FAILED),
+    ),
+    "adopt / resolve": Pair(
+        begin=lambda world: world.at(S.APPLY_INTERRUPTED),
+        first=adopt,
+        second=resolve,
+        **only(S.APPLYING, S.FAILED),
+    ),
+    "take back / cancel": Pair(
+        begin=lambda world: world.at(S.PLAN_QUEUED),
+        first=take_back,
+        second=cancel,
+        **only(S.PENDING, S.CANCELLED),
+    ),
+}
+
+
+def prepare(world: World, pair: Pair) -> tuple[Seen, Step, Step]:
+    world.pod()
+    run = pair.begin(world)
+    other = pair.other(world) if pair.other else None
+    seen = Seen(world=world, run=run, other=other, slot=world.slot(1), slot2=world.slot(2))
+    return seen, pair.first(seen), pair.second(seen)
+
+
+def judge(seen: Seen, first: Any, second: Any) -> Came:
+    for result in (first, second):
+        if isinstance(result, Exception):
+            raise result
+    seen.world.check()
+    return Came(first=first is not None, second=second is not None, status=seen.world.run(seen.run.id).status)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_at_the_same_moment(world: World, name: str) -> None:
+    pair = PAIRS[name]
+    for _ in range(ROUNDS):
+        seen, first, second = prepare(world, pair)
+        late = world.later if pair.second_is_late else world.database
+        results = at_once(lambda: world.database.attempt(first), lambda: late.attempt(second))
+        assert judge(seen, *results) in (pair.in_order, pair.reversed)
+        clear(world, seen)
+
+
+def clear(world: World, seen: Seen) -> None:
+    """End what the round left, so that the next one finds free slots."""
+    for run in filter(None, (seen.run, seen.other)):
+        world.set_run(run.id, status=S.CANCELLED, completed_ms=1, queue=None, owner=None, lease_until=None)
+    for number in (1, 2):
+        world.set_slot(number, run_id=None, status="idle", task_type=None, closed=None)
+    world.do(lambda tx: tx.execute(sa.text("DELETE FROM iacq_outbox")))
+    world.do(workspaces.unlock, "network")
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["in order", "reversed"])
+@pytest.mark.parametrize("name", PAIRS)
+def test_one_after_the_other_where_the_second_waits(postgres_world: World, name: str, turned: bool) -> None:
+    world, pair = postgres_world, PAIRS[name]
+    seen, first, second = prepare(world, pair)
+    late = world.later if pair.second_is_late else world.database
+    if turned:
+        second_result, first_result = wait_for(world, (late, second), (world.database, first))
+        assert judge(seen, first_result, second_result) == pair.reversed
+    else:
+        first_result, second_result = wait_for(world, (world.database, first), (late, second))
+        assert judge(seen, first_result, second_result) == pair.in_order
+
+
+def wait_for(world: World, holder: tuple[Database, Step], waiter: tuple[Database, Step]) -> tuple[Any, Any]:
+    """Run the first step, keep its transaction open until the second one waits for it, then commit."""
+    results: list[Any] = []
+    with holder[0].transaction() as tx:
+        held = holder[1](tx)
+        thread = threading.Thread(target=lambda: results.extend(at_once(lambda: waiter[0].attempt(waiter[1]))))
+        thread.start()
+        wait_until(lambda: results or is_waiting(world.database), what="the second one waits for the first one")
+        assert not results, "it did not wait"
+    thread.join(20)
+    return held, results[0]
+
+
+def is_waiting(database: Database) -> bool:
+    blocked = sa.text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND wait_event_type = 'Lock' AND cardinality(pg_blocking_pids(pid)) > 0"
+    )
+    with database.transaction(reading=True) as tx:
+        return bool(tx.execute(blocked).scalar())
+
+
+def test_one_message_delivered_eight_times(world: World) -> None:
+    world.pod()
+    for status, claimed in ((S.PLAN_QUEUED, S.PLANNING), (S.APPLY_QUEUED, S.APPLYING)):
+        run = world.at(status, workspace=f"w-{status}", slot_id=1 if status is S.PLAN_QUEUED else 2)
+        place = world.place(1 if status is S.PLAN_QUEUED else 2)
+        phase = Phase.PLAN if status is S.PLAN_QUEUED else Phase.APPLY
+        results = at_once(
+            *[
+                lambda: world.database.attempt(
+                    owning.claim, run.id, phase, run.attempt, place, lease_ms=LEASE_MS
+                )
+            ]
+            * 8
+        )
+        assert [result is not None for result in results].count(True) == 1
+        after = world.run(run.id)
+        assert (after.status, after.fence, after.tries) == (claimed, run.fence + 1, 1)
+        world.check()
+
+
+def test_a_lease_that_ended_while_the_statement_waited_is_not_accepted(postgres_world: World) -> None:
+    world = postgres_world
+    world.pod()
+    run = world.at(S.APPLYING)
+    real = Database(world.url)  # the database's own clock
+    try:
+        hold = world.hold(run)
+        for change in ({"stage": "apply"}, None):  # the holder changed the row, or only locked it
+            real.run(owning.renew, hold, lease_ms=300)
+            where = sa.text("SELECT id FROM workspace_tasks WHERE id = :id FOR UPDATE").bindparams(id=run.id)
+            results: list[Any] = []
+            with real.transaction() as tx:
+                tx.execute(where)
+                if change:
+                    owning.enter_stage(tx, hold, change["stage"])
+                step = threading.Thread(
+                    target=lambda: results.append(
+                        real.attempt(owning.pass_point_of_no_return, hold, StartTier.HOT)
+                    )
+                )
+                step.start()
+                wait_until(lambda: results or is_waiting(real), what="it waits")
+                wait_until(lambda: has_ended(real, run.id), what="the lease ends")
+            step.join(20)
+            assert results == [None], f"accepted after the lease ended; the holder changed {change}"
+    finally:
+        real.close()
+
+
+def has_ended(database: Database, run_id: int) -> bool:
+    with database.transaction(reading=True) as tx:
+        ended = sa.text(
+            "SELECT lease_until < extract(epoch from clock_timestamp()) * 1000 FROM workspace_tasks WHERE id = :id"
+        )
+        return bool(tx.execute(ended.bindparams(id=run_id)).scalar())
+
+
+def test_enqueue_with_one_key_at_the_same_moment(world: World, core: Core) -> None:
+    world.workspace()
+    for number in range(ROUNDS):
+        request = enqueuing.Request(
+            workspace="network",
+            run_type=enqueuing.RunType.PLAN,
+            by="alice",
+            idempotency_key=f"deploy-{number}",
+        )
+        found = at_once(*[lambda: enqueuing.enqueue(core, request)] * 4)  # noqa: B023 - done within the round
+        assert len({run.id for run in found}) == 1
+
+
+def test_a_workspace_is_never_deleted_under_a_run(world: World, core: Core) -> None:
+    accepted = 0
+    for number in range(ROUNDS):
+        name = f"short-lived-{number}"
+        world.workspace(name)
+        request = enqueuing.Request(workspace=name, run_type=enqueuing.RunType.PLAN_AND_APPLY, by="alice")
+        run, deleted = at_once(
+            lambda: enqueuing.enqueue(core, request),  # noqa: B023 - done within the round
+            lambda: world.database.run(workspaces.delete, name, force=False),  # noqa: B023
+        )
+        exists = world.database.read(workspaces.find, name) is not None
+        assert isinstance(run, Run) is exists, "a run without its workspace could never start nor end"
+        assert isinstance(deleted, Conflict) is exists
+        accepted += exists
+    assert 0 <= accepted <= ROUNDS
+
+
+def test_plans_expire_after_their_time_only(world: World) -> None:
+    world.pod()
+    run = world.at(S.APPLY_PENDING)
+    assert run.expires_at == world.clock.now_ms() + EXPIRES_MS
+    assert world.database.attempt(waiting.expire, run) is None
+    world.clock.advance(EXPIRES_MS / 1000)
+    assert world.database.attempt(waiting.confirm, run, by="bob", comment=None) is None
+    assert world.database.attempt(waiting.expire, run) is not None
