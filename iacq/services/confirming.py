@@ -112,11 +112,13 @@ def cancel(core: Core, run_id: int, *, by: str, force: bool = False) -> Run:
                 core.ring_control(DISPATCH)
                 return cancelled
             continue
-        requested = core.database.attempt(waiting.request_cancel, run, by=by, force=force)
+        asked_before = run.cancel_requested_at is not None
+        requested = core.database.attempt(waiting.request_cancel, run, by=by, force=force or asked_before)
         if requested is not None:
             _signal(core, requested)
             return requested
-        if not force and get_run(core, run_id).effects_at is not None:
+        present = get_run(core, run_id)
+        if not force and present.status is Status.APPLYING and present.effects_at is not None:
             raise Conflict(
                 f"run {run_id} is applying: terraform may have changed resources already",
                 field="run",

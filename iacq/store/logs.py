@@ -11,6 +11,10 @@ from iacq.store.schema import logs, runs
 from iacq.store.session import Raced, Transaction
 
 
+_CONTINUATION = bytes(range(0x80, 0xC0))
+"""Bytes that no character of UTF-8 begins with."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
     """A piece of a log."""
@@ -59,8 +63,9 @@ def read(tx: Transaction, run_id: int, *, phase: Phase | None = None, offset: in
     rows = tx.execute(statement.order_by(logs.c.phase.desc(), logs.c.start).limit(limit))
     chunks = []
     for row in rows:
-        text = row.text
-        if phase is not None and row.start < offset:
-            text = text.encode()[offset - row.start :].decode(errors="replace")
-        chunks.append(Chunk(phase=Phase(row.phase), start=max(row.start, offset if phase else row.start), text=text))
+        start, data = row.start, row.text.encode()
+        if phase is not None and start < offset:
+            start, data = offset, data[offset - start :]
+        rest = data.lstrip(_CONTINUATION)  # an offset in the middle of a character: the next one comes first
+        chunks.append(Chunk(phase=Phase(row.phase), start=start + len(data) - len(rest), text=rest.decode()))
     return chunks

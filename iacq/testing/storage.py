@@ -31,7 +31,7 @@ class MemoryArtifacts:
 
 
 class PlainSealer:
-    """Implements `ports.Sealer` without a key. What was changed, or sealed for something else, is refused all the same."""
+    """Implements `ports.Sealer` without a key. It refuses what was changed, or sealed for something else."""
 
     def seal(self, plain: bytes, *, bound_to: str) -> bytes:
         """Put a checksum in front."""

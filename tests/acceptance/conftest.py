@@ -100,9 +100,9 @@ def make_system(
 
         def make(kind: str = "sqlite", **settings: object) -> System:
             url = make_database(kind, tmp_path / "database")
-            system = stack.enter_context(System(tmp_path / "iacq", url, **settings))
+            system = System(tmp_path / "iacq", url, **settings)
             request.node.stash[MARKS] = [(system, {})]
-            return system
+            return stack.enter_context(system)
 
         yield make
 
