@@ -57,18 +57,19 @@ def _removable(core: Core, directory: RunDirectory, agent_id: str) -> bool:
 def is_removable(run: Run | None, directory: RunDirectory, agent_id: str, now_ms: int, keep_ms: int) -> bool:
     """Tell whether nothing will use a directory again.
 
-    It belongs to one claim. While the run goes on that is the present claim, the one whose apply may have effects, or
-    the one whose plan is prepared right here or being applied. Directories of failed runs are kept for a while.
+    It belongs to one claim. While the run goes on, three may be in use: that of the claim that works now, that of an
+    apply that may have effects, and that of the plan, if it is prepared right here or being applied. Directories of
+    failed runs are kept for a while.
     """
     if run is None:
         return True
     if run.status in transitions.ENDED:
         ended = run.completed_at or 0
         return run.status is not Status.FAILED or now_ms - ended >= keep_ms
-    prepared = (run.prepared_agent_id, run.prepared_pod_name, run.prepared_slot_id) == (
-        agent_id,
-        *directory.place,
-    )
-    if directory.fence == run.plan_fence and (prepared or run.effects_fence is not None):
-        return False
-    return directory.fence not in (run.fence, run.effects_fence)
+    in_use = {run.effects_fence}
+    if run.status in transitions.RUNNING:
+        in_use.add(run.fence)
+    prepared_at = (run.prepared_agent_id, run.prepared_pod_name, run.prepared_slot_id)
+    if prepared_at == (agent_id, *directory.place) or run.effects_fence is not None:
+        in_use.add(run.plan_fence)
+    return directory.fence not in in_use

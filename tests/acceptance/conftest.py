@@ -75,7 +75,7 @@ def systems(
     def make(kind: str) -> System:
         directory = tmp_path_factory.mktemp(kind)
         url = make_database(kind, directory / "database")
-        return System(directory / "iacq", url, PROVIDER_SOURCE=str(null_provider))
+        return System(directory / "system", url, PROVIDER_SOURCE=str(null_provider))
 
     running = Systems(make)
     yield running
@@ -100,7 +100,7 @@ def make_system(
 
         def make(kind: str = "sqlite", **settings: object) -> System:
             url = make_database(kind, tmp_path / "database")
-            system = System(tmp_path / "iacq", url, **settings)
+            system = System(tmp_path / "system", url, **settings)
             request.node.stash[MARKS] = [(system, {})]
             return stack.enter_context(system)
 

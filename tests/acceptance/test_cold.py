@@ -102,7 +102,9 @@ def test_another_slot_never_uses_the_directory(system: System, tmp_path):
 
 def test_generated_files_modules_and_the_path_survive_a_cold_start(system: System, tmp_path):
     """docs/failures.md 16."""
-    path = configurations.write(tmp_path / "cold", 'module "text" { source = "./text" }\noutput "all" { value = module.text }')
+    path = configurations.write(
+        tmp_path / "cold", 'module "text" { source = "./text" }\noutput "all" { value = module.text }'
+    )
     configurations.write(path / "text", MODULE)
     configurations.write(path / "text", "id ${id}\n", "template.txt")
     system.workspace("cold", path)
@@ -126,7 +128,9 @@ def test_generated_files_modules_and_the_path_survive_a_cold_start(system: Syste
 
 def test_a_plan_of_an_older_state_is_refused(system: System, tmp_path):
     run = planned(system, tmp_path)
-    newer = b'{"version": 4, "terraform_version": "1.11.4", "serial": 7, "lineage": "b6d4c2a0-0000-4000-8000-000000000000",'
+    newer = (
+        b'{"version": 4, "terraform_version": "1.11.4", "serial": 7, "lineage": "b6d4c2a0-0000-4000-8000-000000000000",'
+    )
     new = states.prepare(system.client._core, "cold", newer + b' "outputs": {}, "resources": []}')
     system.database.run(state_rows.add, "cold", new, run_id=None)
     system.confirm(run)

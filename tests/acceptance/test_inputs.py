@@ -45,7 +45,7 @@ def test_variables_of_every_type_reach_terraform_and_secrets_stay_secret(system:
     system.workspace(
         "typed",
         path,
-        variables={"number": "42", "list": ["ä", 'quote " and \' and $HOME and ${path.cwd}']},
+        variables={"number": "42", "list": ["ä", "quote \" and ' and $HOME and ${path.cwd}"]},
         var_files=(str(ours / "ours.tfvars"),),
         secret_variables={"secret": SECRET},
     )
@@ -54,7 +54,7 @@ def test_variables_of_every_type_reach_terraform_and_secrets_stay_secret(system:
     assert (applied.status, applied.error_text) == (Status.APPLIED, None)
     outputs = system.client.outputs("typed")
     assert outputs["all"]["value"] == [
-        *("line\nbreak", 42, True, ["ä", 'quote " and \' and $HOME and ${path.cwd}']),
+        *("line\nbreak", 42, True, ["ä", "quote \" and ' and $HOME and ${path.cwd}"]),
         *({"a": 1.5, "b": {"x": [True, False]}}, "of the workspace", [1, 2, 3]),
     ]
     assert outputs["secret"] == {"value": SECRET, "type": "string", "sensitive": True}

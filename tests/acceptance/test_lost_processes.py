@@ -146,9 +146,7 @@ def test_an_apply_that_ends_while_nobody_is_there_is_reported_later(system: Syst
 def kill_all_but_keepers(system: System) -> None:
     """SIGKILL agent, fork server, slots, housekeeping, control and beat."""
     pod = system.fleet()
-    doomed = [
-        pid for pid in pod.family() if fleet.name_of(pid).startswith(("iacq-slot", "iacq-house", "iacq-fork"))
-    ]
+    doomed = [pid for pid in pod.family() if fleet.name_of(pid).startswith(("iacq-slot", "iacq-house", "iacq-fork"))]
     os.kill(pod.agent, signal.SIGSTOP)  # else it would start them again
     fleet.send(signal.SIGKILL, doomed)
     for name in list(system.programs):

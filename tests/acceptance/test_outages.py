@@ -74,9 +74,7 @@ def test_doorbells_that_are_doubled_late_or_forged_do_nothing(system: System, tm
     for queue in (f"{planned.pod_name}.{number}" for number in (1, 2, 3)):
         for phase in Phase:
             for attempt in range(4):
-                core.ring(
-                    Doorbell(run_id=planned.id, phase=phase, attempt=attempt, queue=queue, workspace="forged")
-                )
+                core.ring(Doorbell(run_id=planned.id, phase=phase, attempt=attempt, queue=queue, workspace="forged"))
     others = [system.plan("forged", "plan") for _ in range(3)]  # they queue up behind
     assert {run.status for run in others} == {Status.SUCCESS}
     assert system.row(planned) == before

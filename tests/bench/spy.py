@@ -1,4 +1,4 @@
-"""A terraform that writes down when it was started, with what, and where. It costs about a millisecond."""
+"""A no-op terraform that writes down when it was started, with what, and where. It costs about a millisecond."""
 
 import shlex
 from dataclasses import dataclass
@@ -6,19 +6,16 @@ from pathlib import Path
 
 from tests.waiting import wait_until
 
-_SAY = """#!/bin/bash
+_PROGRAM = """#!/bin/bash
 say() {{ echo "$EPOCHREALTIME $1 $PWD" >>{log}; }}
 say "$1"
-"""
-
-_NOOP = """
 [[ -f $1.sh ]] && source "./$1.sh"
 case $1 in
-  version) echo '{"terraform_version": "1.11.4"}' ;;
+  version) echo '{{"terraform_version": "1.11.4"}}' ;;
   plan) echo "$EPOCHREALTIME" >plan.out; exit 2 ;;
-  show) if [[ $2 == -json ]]; then echo '{"resource_changes": []}'; else echo 'a plan'; fi ;;
+  show) if [[ $2 == -json ]]; then echo '{{"resource_changes": []}}'; else echo 'a plan'; fi ;;
   apply)
-    echo '{"version": 4, "serial": '"${EPOCHREALTIME/./}"', "lineage": "one", "outputs": {}, "resources": []}' \\
+    echo '{{"version": 4, "serial": '"${{EPOCHREALTIME/./}}"', "lineage": "one", "outputs": {{}}, "resources": []}}' \\
       >terraform.tfstate ;;
 esac
 exit 0
@@ -35,18 +32,17 @@ class Call:
 
 
 class Spy:
-    """The program to set as IACQ_TERRAFORM, and its log."""
+    """The program to set as IACQ_TERRAFORM, and its log.
 
-    def __init__(self, directory: Path, real: Path | None = None) -> None:
-        """real: what to become after the note; none: a no-op that leaves a plan, and a state with a new serial.
+    It does nothing but leave a plan, and a state with a new serial. Before, it sources `<command>.sh` from the
+    configuration's directory, if there is one.
+    """
 
-        The no-op first sources `<command>.sh` from the configuration's directory, if there is one.
-        """
+    def __init__(self, directory: Path) -> None:
         self.program = directory / "terraform"
         self._log = directory / "terraform.log"
         self._log.touch()
-        then = f'exec {shlex.quote(str(real))} "$@"\n' if real else _NOOP
-        self.program.write_text(_SAY.format(log=shlex.quote(str(self._log))) + then)
+        self.program.write_text(_PROGRAM.format(log=shlex.quote(str(self._log))))
         self.program.chmod(0o755)
 
     def calls(self) -> list[Call]:

@@ -80,13 +80,13 @@ class Space:
     postgres: str | None  # URL of a fresh database; None: SQLite
 
     @contextlib.contextmanager
-    def system(self, *, pods: int = 1, real: Path | None = None, **settings: str) -> Iterator[System]:
-        """Run iacq. real: the terraform to use, none: a no-op. settings: of iacq, without their prefix."""
+    def system(self, *, pods: int = 1, **settings: str) -> Iterator[System]:
+        """Run iacq, with a no-op terraform unless a setting says otherwise. settings: without their prefix."""
         home = Path(tempfile.mkdtemp(prefix="iacq-", dir=self.directory))
-        spy = Spy(home, real)
+        spy = Spy(home)
         environment = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
-        environment |= {f"IACQ_{name.upper()}": value for name, value in settings.items()}
         environment |= {"IACQ_HOME": str(home), "IACQ_TERRAFORM": str(spy.program), "HOME": str(home)}
+        environment |= {f"IACQ_{name.upper()}": value for name, value in settings.items()}
         if self.postgres:
             environment["IACQ_DATABASE_URL"] = self.postgres
         with _up(environment, home, pods) as up:

@@ -337,12 +337,7 @@ def test_one_message_delivered_eight_times(world: World) -> None:
         place = world.place(1 if status is S.PLAN_QUEUED else 2)
         phase = Phase.PLAN if status is S.PLAN_QUEUED else Phase.APPLY
         results = at_once(
-            *[
-                lambda: world.database.attempt(
-                    owning.claim, run.id, phase, run.attempt, place, lease_ms=LEASE_MS
-                )
-            ]
-            * 8
+            *[lambda: world.database.attempt(owning.claim, run.id, phase, run.attempt, place, lease_ms=LEASE_MS)] * 8
         )
         assert [result is not None for result in results].count(True) == 1
         after = world.run(run.id)
@@ -366,9 +361,7 @@ def test_a_lease_that_ended_while_the_statement_waited_is_not_accepted(postgres_
                 if change:
                     owning.enter_stage(tx, hold, change["stage"])
                 step = threading.Thread(
-                    target=lambda: results.append(
-                        real.attempt(owning.pass_point_of_no_return, hold, StartTier.HOT)
-                    )
+                    target=lambda: results.append(real.attempt(owning.pass_point_of_no_return, hold, StartTier.HOT))
                 )
                 step.start()
                 wait_until(lambda: results or is_waiting(real), what="it waits")

@@ -40,11 +40,19 @@ def test_those_of_a_failed_run_are_kept_for_a_while() -> None:
         assert removable(failed, fence, now_ms=1_000_000 + KEEP_MS)
 
 
-@pytest.mark.parametrize("status", UNENDED)
-def test_the_present_claim_keeps_its_directory(status: Status) -> None:
+@pytest.mark.parametrize("status", sorted(transitions.RUNNING))
+def test_the_claim_that_works_keeps_its_directory(status: Status) -> None:
     assert not removable(run(status), 5)
     assert removable(run(status), 4)
     assert removable(run(status), 1)
+
+
+@pytest.mark.parametrize("status", sorted(set(UNENDED) - transitions.RUNNING))
+def test_of_a_waiting_run_only_the_prepared_directory_is_kept(status: Status) -> None:
+    """A plan whose reservation was given up has the fence of its last claim, and nothing will use its directory."""
+    assert removable(run(status, fence=3), 3)
+    assert not removable(run(status, fence=3, **PREPARED_HERE), 3)
+    assert removable(run(status), 5)
 
 
 @pytest.mark.parametrize("status", UNENDED)
@@ -58,7 +66,7 @@ def test_the_plan_is_kept_where_it_is_prepared_and_nowhere_else(status: Status) 
 @pytest.mark.parametrize("status", [Status.APPLYING, Status.APPLY_INTERRUPTED])
 def test_an_apply_with_effects_keeps_what_it_may_run_in(status: Status) -> None:
     applying = run(status, fence=9, effects_fence=6)
-    assert not removable(applying, 9)
+    assert removable(applying, 9) == (status is Status.APPLY_INTERRUPTED), "an interrupted apply has no present claim"
     assert not removable(applying, 6)
     assert not removable(applying, 3), "a hot apply runs in the directory of its plan"
     assert removable(applying, 5)

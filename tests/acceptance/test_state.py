@@ -1,0 +1,127 @@
+"""The state: managed by iacq, or kept by the configuration's own backend."""
+
+import http.server
+import json
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from iacq.domain.run import Status
+from iacq.errors import Conflict, InvalidInput, NotFound
+from tests.acceptance import configurations
+from tests.acceptance.system import System
+
+FAILS = """
+variable "fails" { default = "no" }
+resource "terraform_data" "first" { input = "first" }
+resource "terraform_data" "second" {
+  depends_on = [terraform_data.first]
+  input      = var.fails
+  provisioner "local-exec" { command = "test ${var.fails} = no || { echo sorry, no; exit 7; }" }
+}
+"""
+
+
+def test_the_state_of_a_failed_apply_is_kept(system: System, tmp_path):
+    """docs/failures.md 29, 30, 31: the part that was made is known, the log says all, and the workspace is free."""
+    system.workspace("part", configurations.write(tmp_path / "part", FAILS))
+    failed = system.apply("part", variables={"fails": "yes"})
+    assert (failed.status, failed.error_code) == (Status.FAILED, "terraform")
+    assert "exit status 7" in failed.error_text
+    log = system.log(failed, "apply")
+    assert "sorry, no" in log
+    assert "State saved: version 1" in log
+    state = json.loads(system.client.pull_state("part"))
+    assert state["resources"][0]["instances"][0]["attributes"]["input"]["value"] == "first"
+    with pytest.raises(NotFound):
+        system.client.outputs("part")
+
+    again = system.plan("part")
+    assert (again.changes.add, again.changes.destroy) == (1, 1)  # the tainted one
+    system.confirm(again)
+    assert system.wait(again).status is Status.APPLIED
+    versions = system.client.states("part")
+    assert [version.version for version in versions] == [2, 1]
+    assert versions[0].serial > versions[1].serial
+    assert versions[0].lineage == versions[1].lineage
+    assert json.loads(system.client.pull_state("part", version=1))["serial"] == versions[1].serial
+
+    with pytest.raises(Conflict, match="2 resources"):
+        system.client.delete_workspace("part")
+    assert system.apply("part", "destroy").status is Status.APPLIED
+    system.client.delete_workspace("part")
+    with pytest.raises(NotFound):
+        system.client.workspace("part")
+
+
+def test_a_local_backend_is_managed_wherever_it_wants_its_file(system: System, tmp_path):
+    elsewhere = tmp_path / "elsewhere.tfstate"
+    text = f'terraform {{\n  backend "local" {{ path = "{elsewhere}" }}\n}}\n' + configurations.COUNTED
+    system.workspace("local", configurations.write(tmp_path / "local", text))
+    assert system.apply("local").status is Status.APPLIED
+    assert [state.resources for state in system.client.states("local")] == [1]
+    assert not elsewhere.exists()
+    assert system.plan("local").status is Status.PLANNED_AND_FINISHED
+
+
+class Backend(http.server.BaseHTTPRequestHandler):
+    """terraform's own protocol: GET, POST, LOCK, UNLOCK."""
+
+    states: dict[str, bytes]
+
+    def do_GET(self):
+        state = self.states.get(self.path.split("?")[0])
+        self._answer(200 if state else 404, state or b"")
+
+    def do_POST(self):
+        self.states[self.path.split("?")[0]] = self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(200)
+
+    def _answer(self, code, body=b""):
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def backend() -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Serve states on loopback; gives the address, and the states by path."""
+    states: dict[str, bytes] = {}
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Backend,), {"states": states}))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", states
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_configuration_with_its_own_backend_keeps_it(system: System, tmp_path, backend):
+    address, states = backend
+    text = f'terraform {{\n  backend "http" {{ address = "{address}/mine" }}\n}}\n' + configurations.COUNTED
+    system.workspace("own", configurations.write(tmp_path / "own", text))
+    applied = system.apply("own", variables={"size": 2})
+    assert (applied.status, applied.error_text) == (Status.APPLIED, None)
+    assert len(json.loads(states["/mine"])["resources"][0]["instances"]) == 2
+    assert not system.client.states("own")
+    assert system.client.outputs("own")["size"]["value"] == 2
+    assert "kept by the configuration's own backend (http)" in system.log(applied, "plan")
+
+
+def test_a_state_in_the_source_is_neither_lost_nor_taken_silently(system: System, tmp_path):
+    path = configurations.write(tmp_path / "import", configurations.COUNTED)
+    system.workspace("first", path)
+    system.apply("first")
+    (path / "terraform.tfstate").write_bytes(system.client.pull_state("first"))
+    system.workspace("second", path)
+    with pytest.raises(InvalidInput) as refused:
+        system.client.enqueue("second", "plan_and_apply")
+    assert "--import-state" in refused.value.hint
+    assert system.plan("second", import_state=True).status is Status.PLANNED_AND_FINISHED
+    system.workspace("third", path)
+    assert system.plan("third", ignore_state=True).changes.add == 1

@@ -1,0 +1,74 @@
+import dataclasses
+
+import pytest
+
+from iacq.domain.run import Status
+from iacq.errors import Conflict, NotFound
+from iacq.store import workspaces
+from tests import samples
+from tests.store.world import World
+
+UNENDED = [Status.PENDING, Status.APPLY_PENDING, Status.APPLY_INTERRUPTED]
+
+
+def test_what_is_stored_comes_back(world: World) -> None:
+    given = samples.workspace(
+        "a",
+        variables={"x": [1, {"y": None}]},
+        var_files=("/v.tfvars",),
+        environment={"A": "b"},
+        secret_names=("s",),
+        plan_expires=5,
+    )
+    world.do(workspaces.insert, given, secrets=b"\x00\xff")
+    found = world.database.read(workspaces.get, "a")
+    assert dataclasses.replace(found, created_at=0, updated_at=0) == given
+    assert bytes(world.database.read(workspaces.secrets_of, "a") or b"") == b"\x00\xff"
+    assert found.created_at == world.clock.now_ms()
+    world.clock.advance(1)
+    changed = world.do(workspaces.update, dataclasses.replace(given, pool="p2"), secrets=None)
+    assert (changed.pool, changed.updated_at - changed.created_at) == ("p2", 1000)
+    assert world.database.read(workspaces.secrets_of, "a") is None
+
+
+def test_a_name_is_taken_once(world: World) -> None:
+    world.workspace()
+    with pytest.raises(Conflict):
+        world.do(workspaces.insert, samples.workspace(), secrets=None)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "x" * 200, "a\nb"])
+def test_not_found_shows_the_name_safely(world: World, name: str) -> None:
+    with pytest.raises(NotFound) as caught:
+        world.database.read(workspaces.get, name)
+    assert "\n" not in caught.value.message
+    assert len(caught.value.message) < 120
+
+
+def test_a_lock_has_one_holder_and_a_reason(world: World) -> None:
+    world.workspace()
+    world.do(workspaces.lock, "network", by="eve", reason="migration")
+    with pytest.raises(Conflict, match="eve: migration"):
+        world.do(workspaces.lock, "network", by="bob", reason="x")
+    assert world.do(workspaces.unlock, "network").locked_at is None
+    assert world.do(workspaces.unlock, "network").locked_by is None
+    with pytest.raises(NotFound):
+        world.do(workspaces.lock, "nowhere", by="eve", reason="x")
+
+
+@pytest.mark.parametrize("status", UNENDED)
+def test_not_deleted_with_runs_that_have_not_ended(world: World, status: Status) -> None:
+    world.pod()
+    run = world.at(status)
+    with pytest.raises(Conflict, match=str(run.id)):
+        world.do(workspaces.delete, "network", force=True)
+    assert world.database.read(workspaces.find, "network") is not None
+
+
+def test_ended_runs_and_rows_of_somebody_else_hold_nothing(world: World) -> None:
+    run = world.enqueue()
+    world.set_run(run.id, status=Status.CANCELLED)
+    world.do(workspaces.delete, "network", force=False)
+    assert world.run(run.id).status is Status.CANCELLED
+    with pytest.raises(NotFound):
+        world.do(workspaces.delete, "network", force=False)
