@@ -12,7 +12,6 @@ from iacq import log
 from iacq import settings as settings_module
 from iacq.adapters import keys
 from iacq.adapters.artifacts_files import FileArtifacts
-from iacq.adapters.celery_app import make_client_app, make_worker_app
 from iacq.adapters.clock import SystemClock
 from iacq.adapters.dispatcher import CeleryDispatcher
 from iacq.adapters.sealer import AesGcmSealer
@@ -37,25 +36,33 @@ logger = log.get(__name__)
 def client_core(settings: Settings | None = None) -> Core:
     """Build what a client needs; it opens nothing yet."""
     settings = settings or settings_module.load()
-    return _core(settings, make_client_app(settings), pool_size=5)
+    return _core(settings, pool_size=5)
 
 
 def worker_app(settings: Settings) -> Celery:
     """Build the Celery application of a worker."""
+    from iacq.adapters.celery_app import make_worker_app
+
     return make_worker_app(settings)
 
 
 def worker_core(settings: Settings, *, pool_size: int) -> Core:
     """Build what a worker needs. It rings with a client's short time-outs: nothing in it may wait for the broker."""
-    return _core(settings, make_client_app(settings), pool_size=pool_size)
+    return _core(settings, pool_size=pool_size)
 
 
-def _core(settings: Settings, app: Celery, *, pool_size: int) -> Core:
+def _client_app(settings: Settings) -> Celery:
+    from iacq.adapters.celery_app import make_client_app
+
+    return make_client_app(settings)
+
+
+def _core(settings: Settings, *, pool_size: int) -> Core:
     database = Database(settings.sqlalchemy_url, pool_size=pool_size)
     return Core(
         settings=settings,
         database=database,
-        dispatcher=CeleryDispatcher(app),
+        dispatcher=CeleryDispatcher(lambda: _client_app(settings)),
         artifacts=_artifacts(settings, database),
         sealer=AesGcmSealer(keys.load(settings)),
         clock=SystemClock(),
@@ -91,8 +98,7 @@ def work_dir_remover(core: Core, pod: Registration) -> Callable[[], None]:
     from iacq.services import cleaning
 
     workshops = {
-        slot_id: SlotWorkshop(core.settings, pod.pod_name, slot_id, os.environ)
-        for slot_id in range(1, pod.slots + 1)
+        slot_id: SlotWorkshop(core.settings, pod.pod_name, slot_id, os.environ) for slot_id in range(1, pod.slots + 1)
     }
     root = slots_directory(core.settings, pod.pod_name)
     return lambda: logger.info(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -35,12 +36,32 @@ def register_control(app: Celery, core: Callable[[], Core]) -> None:
         present.database.run(control.beat)
         dispatching.dispatch(present)
 
-    define(messages.DISPATCH, dispatch)
+    define(messages.DISPATCH, OneAtATime(dispatch))
     define(messages.RESEND, dispatching.resend)
     define(messages.RECOVER, lambda present: recovering.recover(present, watch))
     define(messages.CHECK_AGENTS, recovering.check_agents)
     define(messages.EXPIRE_PLANS, recovering.expire_plans)
     define(messages.CLEANUP_WORK_DIRS, _ring_every_pod)
+
+
+class OneAtATime:
+    """A job that many ask for at once: one caller does it, one waits to do it again, the others need not.
+
+    Whoever is turned away comes before the one that waits has begun, so that one sees all that they rang for.
+    """
+
+    def __init__(self, job: Callable[[Core], object]) -> None:
+        self._job = job
+        self._doing = threading.Lock()
+        self._waiting = threading.Lock()
+
+    def __call__(self, core: Core) -> None:
+        """Do the job, unless somebody else is about to."""
+        if not self._waiting.acquire(blocking=False):
+            return
+        with self._doing:
+            self._waiting.release()
+            self._job(core)
 
 
 def _ring_every_pod(core: Core) -> None:

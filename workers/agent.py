@@ -1,4 +1,4 @@
-"""A pod's agent: `python -m workers.agent --pod-name NAME --pool POOL --slots N`.
+"""A pod's agent: `python -P -m workers.agent --pod-name NAME --pool POOL --slots N`.
 
 It makes its keepers before it imports the application, so that they stay small and hold no keys; then it forks one
 process per slot and one for housekeeping.
@@ -7,6 +7,7 @@ process per slot and one for housekeeping.
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import re
 import sys
@@ -16,6 +17,18 @@ from iacq.domain.slot import DEFAULT_SLOTS
 from iacq.keeper import process
 from iacq.keeper.agent import ProcessTree
 from iacq.settings import Settings
+
+_SHARED = (
+    "celery.app.amqp",
+    "celery.apps.worker",
+    "celery.concurrency.thread",
+    "iacq.adapters.dispatcher",
+    "iacq.adapters.keeper_client",
+    "iacq.adapters.workshop",
+    "kombu.transport.redis",
+    "redis",
+)
+"""What every child needs: imported before the fork, its memory is shared and a new child is ready sooner."""
 
 _POD_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -34,6 +47,8 @@ def _run(settings: Settings, tree: ProcessTree, given: argparse.Namespace) -> in
     from iacq.store.pods import Registration
     from workers import housekeeping, slot
 
+    for module in _SHARED:
+        importlib.import_module(module)
     log.set_up(settings.log_format)
     pod = Registration(
         pod_name=given.pod_name,

@@ -1,4 +1,4 @@
-"""The control worker: `python -m workers.control`, or `celery -A workers.control worker -Q iacq.control`; beat too."""
+"""Control worker and beat: `python -P -m workers.control [beat]`, or `celery -A workers.control worker|beat …`."""
 
 from __future__ import annotations
 
@@ -33,10 +33,17 @@ def core() -> Core:
 tasks.register_control(app, core)
 
 
+BEAT = ["beat", "--scheduler=celery.beat:Scheduler", "--pidfile="]
+"""Arguments of Celery for beat: no schedule file, no pid file, so that a read-only root works."""
+
+
 def main() -> None:
-    """Run a control worker."""
+    """Run a control worker; with the argument `beat`, the clock that rings the control workers."""
     log.set_up(settings.log_format)
     process.make_undumpable()
+    if sys.argv[1:2] == ["beat"]:
+        app.start([*BEAT, *sys.argv[2:]])
+        return
     arguments = ["worker", "--pool=threads", f"--concurrency={THREADS}", f"--queues={CONTROL_QUEUE}"]
     arguments += ["--hostname=control@%h", "--without-gossip", "--without-mingle"]
     app.worker_main([*arguments, *sys.argv[1:]])

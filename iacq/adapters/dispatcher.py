@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from celery import Celery
-from kombu.exceptions import KombuError, OperationalError
-from redis.exceptions import RedisError
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from iacq import messages
 from iacq.errors import Unavailable
 from iacq.messages import Doorbell
 
+if TYPE_CHECKING:
+    from celery import Celery
+
 
 class CeleryDispatcher:
     """Implements `ports.Dispatcher`. Never retries: a bell that was not rung is in the outbox."""
 
-    def __init__(self, app: Celery) -> None:
-        self._app = app
+    def __init__(self, make_app: Callable[[], Celery]) -> None:
+        """make_app: called at the first ring; who never rings need not import Celery, which takes a while."""
+        self._make_app = make_app
+
+    @functools.cached_property
+    def _app(self) -> Celery:
+        return self._make_app()
 
     def ring(self, doorbell: Doorbell) -> None:
         """Tell a slot to look at a run."""
@@ -46,7 +52,7 @@ class CeleryDispatcher:
             with self._app.producer_pool.acquire(block=True, timeout=2) as producer:
                 producer.connection.ensure_connection(max_retries=1, interval_start=0, interval_max=0.1)
                 _ = producer.channel
-        except (OperationalError, KombuError, RedisError, OSError) as error:
+        except _failures() as error:
             raise _unavailable(error) from error
 
     def _send(self, task: str, queue: str, arguments: dict[str, Any], shown: str | None = None) -> None:
@@ -54,8 +60,15 @@ class CeleryDispatcher:
             self._app.send_task(
                 task, kwargs=arguments, queue=queue, retry=False, ignore_result=True, kwargsrepr=shown or ""
             )
-        except (OperationalError, KombuError, RedisError, OSError) as error:
+        except _failures() as error:
             raise _unavailable(error) from error
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    from kombu.exceptions import KombuError, OperationalError
+    from redis.exceptions import RedisError
+
+    return OperationalError, KombuError, RedisError, OSError
 
 
 def _unavailable(error: Exception) -> Unavailable:

@@ -94,6 +94,8 @@ class KeeperClient:
             answer = self._line.ask("wait", min(timeout, ANSWER_SECONDS), directory=str(directory))
             if answer is not None and answer.get("known"):
                 result = self._wait_for_keeper(directory, answer, deadline)
+            else:
+                result = self._result(directory)  # it may have ended since the first look
         while result is None:
             self._raise_if_unknown(directory)
             left = deadline - time.monotonic()

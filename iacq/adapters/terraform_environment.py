@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -48,11 +49,11 @@ ALLOWED = (
 """Pass from the host by default."""
 
 
-def decide_host(name: str, added: Iterable[str] = ()) -> Decision:
+@functools.cache  # asked for every variable at each start of terraform, and the answer never changes
+def decide_host(name: str, added: tuple[str, ...] = ()) -> Decision:
     """Decide about a variable of this process; `added`: what the setting adds, `*` at the end: a prefix."""
     if _matches(name, FORBIDDEN) or _matches(name, OWNED):
         return Decision.DROP
-    added = tuple(added)
     if _matches(name, HOST_ONLY_EXPLICIT):
         return Decision.KEEP if name in added else Decision.DROP
     return Decision.KEEP if _matches(name, ALLOWED) or _matches(name, added) else Decision.DROP

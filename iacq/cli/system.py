@@ -13,7 +13,6 @@ from iacq.adapters import private_directory, terraform_binary
 from iacq.adapters.embedded_broker import EmbeddedBroker
 from iacq.adapters.foreground import Foreground, Program, signals_as_interrupt
 from iacq.cli import schema
-from iacq.cli.worker import BEAT
 from iacq.client import Client
 from iacq.domain.slot import DEFAULT_SLOTS
 from iacq.domain.workspace import DEFAULT_POOL
@@ -47,7 +46,7 @@ def running(settings: Settings, *, pods: int, say: Callable[[str], None]) -> Ite
         client = Client.from_env(settings)
         before = {pod.agent_id for pod in client.pods()}
         foreground.start(_program(settings, "control", "workers.control"))
-        foreground.start(_program(settings, "beat", "celery", *BEAT))
+        foreground.start(_program(settings, "beat", "workers.control", "beat"))
         foreground.start(*(_agent(settings, f"local-{number}") for number in range(1, pods + 1)))
         _wait_until_ready(client, foreground, before, pods, settings.home / "log")
         yield foreground
@@ -75,7 +74,7 @@ def _agent(settings: Settings, name: str) -> Program:
 def _program(settings: Settings, name: str, module: str, *arguments: str, grace: float = 10.0) -> Program:
     return Program(
         name=name,
-        argv=(sys.executable, "-m", module, *arguments),
+        argv=(sys.executable, "-P", "-m", module, *arguments),
         environment=_environment(settings, os.environ),
         log=settings.home / "log" / f"{name}.log",
         grace=grace,

@@ -46,11 +46,7 @@ def control(app: App) -> None:
 @pass_app
 def beat(app: App) -> None:
     """Run the clock that rings the control workers. Two are harmless."""
-    _become(app, "celery", *BEAT)
-
-
-BEAT = ("-A", "workers.control", "beat", "--scheduler", "celery.beat:Scheduler", "--pidfile=")
-"""Arguments of celery for beat: no schedule file, no pid file, so that a read-only root works."""
+    _become(app, "workers.control", "beat")
 
 
 def _become(app: App, module: str, *arguments: str) -> None:
@@ -58,4 +54,6 @@ def _become(app: App, module: str, *arguments: str) -> None:
     environment = {**os.environ, **({"IACQ_LOG_FORMAT": "json"} if app.as_json else {})}
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(sys.executable, [sys.executable, "-m", module, *arguments], environment)  # noqa: S606 - our interpreter
+    # -P: a directory called `iacq` where this is started must not be taken for the package.
+    command = [sys.executable, "-P", "-m", module, *arguments]
+    os.execve(sys.executable, command, environment)  # noqa: S606 - our interpreter

@@ -17,11 +17,13 @@ logger = log.get(__name__)
 def dispatch(core: Core) -> int:
     """Dispatch everything that can start now; returns how many runs got a slot."""
     dispatched = 0
+    full: set[str] = set()  # pools without a free slot: whoever frees one rings again
     for run in core.database.read(_candidates):
         bell = core.database.attempt(waiting.dispatch_to_own_slot, run) if run.status is Status.CONFIRMED else None
         if bell is None:
-            slot = _find_slot(core, run)
+            slot = _find_slot(core, run) if run.pool not in full else None
             if slot is None:
+                full.add(run.pool)
                 continue
             bell = core.database.attempt(waiting.dispatch, run, slot)
         if bell is not None:

@@ -63,8 +63,8 @@ def startable(tx: Transaction, *, limit: int = 200) -> list[Run]:
 
 
 def _load(tx: Transaction, ids: list[int]) -> list[Run]:
-    found = (run_rows.get(tx, run_id) for run_id in ids)
-    return [run for run in found if run is not None]
+    found = {run.id: run for run in run_rows.among(tx, ids)}
+    return [found[run_id] for run_id in ids if run_id in found]
 
 
 def running_counts(tx: Transaction) -> tuple[dict[str, int], dict[str, int]]:

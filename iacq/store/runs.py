@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -221,6 +221,12 @@ def get(tx: Transaction, run_id: int) -> Run | None:
     """Return a run, or None if there is none of that id that iacq wrote."""
     row = tx.execute(sa.select(*_COLUMNS).where(runs.c.id == run_id, runs.c.fence.is_not(None))).first()
     return to_run(row) if row else None
+
+
+def among(tx: Transaction, ids: Collection[int]) -> list[Run]:
+    """Return the runs of these ids, in any order."""
+    rows = tx.execute(sa.select(*_COLUMNS).where(runs.c.id.in_(ids), runs.c.fence.is_not(None)))
+    return [to_run(row) for row in rows]
 
 
 def by_key(tx: Transaction, workspace: str, key: str) -> tuple[Run, str] | None:

@@ -13,8 +13,8 @@ from iacq.adapters import child_process
 from iacq.adapters.embedded_broker import EmbeddedBroker
 from iacq.client import Client
 from iacq.domain import transitions
-from iacq.domain.terraform_events import strip_colours
 from iacq.domain.run import Run, RunType, Status
+from iacq.domain.terraform_events import strip_colours
 from iacq.domain.workspace import Workspace
 from iacq.errors import Conflict, IacqError
 from iacq.settings import load
@@ -27,7 +27,8 @@ from tests.waiting import wait_until
 
 T = TypeVar("T")
 POD = "local-1"
-TIMES = {
+SETTINGS = {
+    "MAX_SOURCE": "1MiB",
     "LEASE": "3s",
     "RENEW": "1s",
     "LEASE_CONFIRM": "1s",
@@ -50,7 +51,7 @@ class System:
         self.spy = Spy(home / "spy")
         self.broker = EmbeddedBroker(load({"IACQ_HOME": str(home / "b")}, home))
         values = {
-            **TIMES,
+            **SETTINGS,
             "HOME": str(home),
             "DATABASE_URL": database_url,
             "BROKER_URL": f"redis+socket://{self.broker.socket}",
@@ -130,10 +131,13 @@ class System:
         program.wait(20)
 
     def stop(self, name: str, timeout: float = 30) -> int:
-        """SIGTERM this program; returns its exit code."""
+        """SIGTERM this program, and see that nothing of it is left; returns its exit code."""
+        pids = self.family(name)
         program = self.programs.pop(name)
         program.terminate()
-        return program.wait(timeout)
+        code = program.wait(timeout)
+        wait_until(lambda: not any(processes.is_alive(pid) for pid in pids), 5, f"nothing is left of {name}")
+        return code
 
     def ring(self, task: str) -> None:
         """Let a control worker do one of its jobs now instead of at beat's next turn."""
@@ -158,6 +162,8 @@ class System:
         """End every run, and wait until the system is as fresh."""
         self.spy.restore()
         self.start_control()
+        if POD not in self.programs:
+            self.start_agent()
         for run in self.client.list(status=set(Status) - transitions.ENDED, limit=None):
             try:
                 if run.status is Status.APPLY_INTERRUPTED:
@@ -229,7 +235,7 @@ class System:
 
     def said_since(self, mark: Mapping[Path, int]) -> str:
         """Return what the programs logged since, and the runs."""
-        parts = [f"== {name}\n{text[-4000:]}" for name, text in self._said(mark).items()]
+        parts = [f"== {name}\n{text[-12000:]}" for name, text in self._said(mark).items()]
         return "\n".join([*parts, *self._describe_runs()])
 
     def _said(self, mark: Mapping[Path, int]) -> dict[str, str]:

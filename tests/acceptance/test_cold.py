@@ -15,9 +15,9 @@ from tests.waiting import wait_until
 
 MODULE = """
 resource "terraform_data" "text" {
-  input = "${path.cwd} is where ${basename(path.cwd)} is"
+  input = path.cwd
   provisioner "local-exec" {
-    command = "cat '${path.module}/template.txt' '${path.root}/.generated/made' > '${path.root}/seen'; cat '${path.root}/seen'"
+    command = "cat '${path.module}/template.txt' '${path.root}/.generated/made'"
   }
 }
 resource "terraform_data" "late" {

@@ -18,7 +18,9 @@ variable "log" {}
 variable "number" { type = number }
 resource "terraform_data" "it" {
   triggers_replace = var.number
-  provisioner "local-exec" { command = "echo begin ${var.number} >> ${var.log}; sleep 0.05; echo end ${var.number} >> ${var.log}" }
+  provisioner "local-exec" {
+    command = "for word in begin end; do echo $word ${var.number} >> ${var.log}; sleep 0.05; done"
+  }
 }
 """
 

@@ -1,7 +1,7 @@
 """What iacq adds to terraform's own time, and what the second init costs those who repeat it.
 
-    phase : bare        claim to end of a hot apply : `terraform apply plan.out` in such a directory
-    runs : by hand      enqueue to plan, and confirm to end : init, plan, show twice; init, apply in a fresh directory
+phase : bare        claim to end of a hot apply : `terraform apply plan.out` in such a directory
+runs : by hand      enqueue to plan, and confirm to end : init, plan, show twice; init, apply in a fresh directory
 """
 
 import contextlib
@@ -103,9 +103,7 @@ class _ByHand:
         (planned / "terraform.tfstate").write_bytes(state)
         self.first_init_ms = self._run(planned, "init", "-input=false")
         took = self.first_init_ms
-        took += self._run(
-            planned, "plan", "-input=false", "-out=plan.out", f"-var=n={2000 + number}", "-lock=false"
-        )
+        took += self._run(planned, "plan", "-input=false", "-out=plan.out", f"-var=n={2000 + number}", "-lock=false")
         took += self._run(planned, "show", "-json", "plan.out") + self._run(planned, "show", "plan.out")
         for file in ("plan.out", "terraform.tfstate", ".terraform.lock.hcl"):
             shutil.copy(planned / file, fresh)

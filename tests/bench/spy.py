@@ -55,11 +55,7 @@ class Spy:
         def find() -> Call | None:
             prefix = f"{run_id}-"
             return next(
-                (
-                    call
-                    for call in self.calls()
-                    if call.command == command and Path(call.cwd).name.startswith(prefix)
-                ),
+                (call for call in self.calls() if call.command == command and Path(call.cwd).name.startswith(prefix)),
                 None,
             )
 

@@ -44,9 +44,7 @@ class System:
         source.mkdir(parents=True)
         for file, text in files.items():
             (source / file).write_text(text)
-        self.client.create_workspace(
-            Workspace(name=name, pool="default", path=str(source), auto_apply=auto_apply)
-        )
+        self.client.create_workspace(Workspace(name=name, pool="default", path=str(source), auto_apply=auto_apply))
 
     def planned(self, workspace: str, **variables: object) -> Run:
         """Plan, and return the run that waits for its confirmation in its slot."""

@@ -7,7 +7,7 @@ from tests.bench.figure import Figure
 from tests.bench.system import Space, System
 
 _WORKSPACES = 60
-_ROUNDS = 5
+_ROUNDS = 2
 """Runs of each workspace; they follow each other."""
 
 

@@ -50,7 +50,7 @@ def celery_broker(url: str, tmp_path: Path, client: Any) -> Iterator[Broker]:
                 found.append((queue, message["headers"]["task"], decode(message)))
         return found
 
-    yield Broker(CeleryDispatcher(app), arrived)
+    yield Broker(CeleryDispatcher(lambda: app), arrived)
     app.close()
     client.close()
 
@@ -113,7 +113,7 @@ def away(request: pytest.FixtureRequest, tmp_path: Path) -> Dispatcher:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    return CeleryDispatcher(make_client_app(Settings(home=tmp_path, broker_url=f"redis://127.0.0.1:{port}")))
+    return CeleryDispatcher(lambda: make_client_app(Settings(home=tmp_path, broker_url=f"redis://127.0.0.1:{port}")))
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ from iacq.store.session import Raced
 
 logger = log.get(__name__)
 
-_EVERY = 0.1
-"""Seconds between a line and its way to the database."""
+_GATHER = 0.05
+"""Seconds between a line and its way to the database: what is logged on the way to the start of terraform must not
+hold up that start (SQLite has one writer at a time)."""
 _CHUNK = 64 * 1024
 """Characters of one row."""
 
@@ -43,6 +44,7 @@ class LogWriter:
 
     def write(self, text: str) -> None:
         """Append whole lines."""
+        text = _storable(text)
         with self._lock:
             self._pending.append(text if text.endswith("\n") else text + "\n")
         self._wake.set()
@@ -65,15 +67,16 @@ class LogWriter:
             with self._lock:
                 text, self._pending = "".join(self._pending), []
                 file, noted = self._file, self._noted
+            stored = 0
             try:
-                for part in (text[at : at + _CHUNK] for at in range(0, len(text), _CHUNK)):
-                    self._store(part)
-                    text = text[len(part) :]
+                while stored < len(text):
+                    self._store(text[stored : stored + _CHUNK])
+                    stored += _CHUNK
                 if file is not None and noted:
                     file.write_text(str(noted))
             except Unavailable:
                 with self._lock:
-                    self._pending.insert(0, text)
+                    self._pending.insert(0, text[stored:])
                 raise
             except Raced:
                 logger.info("its log is not ours to write any more", extra=log.ids(run=self._run_id))
@@ -93,7 +96,7 @@ class LogWriter:
                 self._run_id,
                 self._phase,
                 start=self._start,
-                text=text.replace("\0", "\ufffd"),  # PostgreSQL takes no NUL in a text
+                text=text,
                 fence=self.fence,
                 effects=self.effects_fence,
             )
@@ -102,11 +105,15 @@ class LogWriter:
     def _work(self) -> None:
         while True:
             self._wake.wait()
-            self._wake.clear()
-            if self._over.is_set():
+            if self._over.wait(_GATHER):
                 return
+            self._wake.clear()
             try:
                 self.flush()
             except Unavailable:
                 self._wake.set()
-            self._over.wait(_EVERY)
+
+
+def _storable(text: str) -> str:
+    """Replace what a database takes in no text: NUL (PostgreSQL), and halves of surrogate pairs (from JSON)."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

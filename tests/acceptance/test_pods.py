@@ -1,0 +1,79 @@
+"""A pod is told to stop, and starts again."""
+
+import threading
+
+from iacq.domain.run import StartTier, Status
+from tests import processes
+from tests.acceptance import configurations
+from tests.acceptance.conftest import on_both
+from tests.acceptance.system import POD, System
+from tests.waiting import wait_until
+
+
+@on_both
+def test_a_pod_that_stops_lets_an_apply_end_and_gives_the_rest_away(system: System, tmp_path, gate):
+    """docs/failures.md 1, 3, 14, 29: what waits for a person goes on waiting, and starts cold in another boot."""
+    system.workspace("waits", configurations.write(tmp_path / "waits", configurations.COUNTED))
+    waits = system.plan("waits")
+    system.workspace("runs", configurations.write(tmp_path / "runs", gate.configuration()))
+    runs = system.plan("runs")
+    system.confirm(runs)
+    gate.reached()
+    codes: list[int] = []
+    stopping = threading.Thread(target=lambda: codes.append(system.stop(POD)))
+    stopping.start()
+    wait_until(lambda: not any(slot.usable for slot in system.client.slots()), 10, "the slots are closed")
+    later = system.client.enqueue("waits", "plan")
+    gate.open()
+    stopping.join()
+    assert codes == [0]
+    runs = system.client.get(runs.id)
+    assert (runs.status, runs.error_text) == (Status.APPLIED, None)
+    assert not processes.working_in(system.settings.work_root)
+    assert not system.client.pods()
+    assert system.client.get(waits.id).status is Status.APPLY_PENDING
+    assert system.client.get(later.id).status is Status.PENDING
+    assert system.client.waiting(later).code == "no_agent"
+
+    system.start_agent()
+    assert system.wait(later).status is Status.SUCCESS
+    system.confirm(waits)
+    waits = system.wait(waits)
+    assert (waits.status, waits.start_tier) == (Status.APPLIED, StartTier.COLD)
+    assert "✗ Agent differs" in system.log(waits, "apply")
+
+
+def test_what_does_not_end_within_the_grace_is_interrupted_once(system: System, tmp_path, gate):
+    """docs/failures.md 29: the state is saved; a plan is made again and that was not a try."""
+    system.stop(POD)
+    system.start_agent(STOP_GRACE="5s")
+    system.workspace("applies", configurations.write(tmp_path / "applies", gate.configuration()))
+    applies = system.plan("applies")
+    system.confirm(applies)
+    gate.reached()
+    system.spy.hook('if [ "$1" = plan ]; then exec sleep 600; fi')
+    system.workspace("plans", configurations.write(tmp_path / "plans", configurations.COUNTED))
+    plans = system.client.enqueue("plans", "plan_and_apply")
+    wait_until(lambda: "plan" in system.spy.commands(plans.id), 15, "the plan runs")
+    assert system.stop(POD) == 0
+
+    applies = system.client.get(applies.id)
+    assert (applies.status, applies.error_code) == (Status.FAILED, "stopped")
+    assert "first" in system.client.pull_state("applies").decode()
+    plans = system.client.get(plans.id)
+    assert (plans.status, plans.tries) == (Status.PENDING, 0)
+    assert "stopped" in system.history(plans)
+    system.spy.restore()
+    system.start_agent()
+    assert system.wait(plans, Status.APPLY_PENDING).status is Status.APPLY_PENDING
+
+
+def test_without_terraform_a_run_says_what_is_missing(system: System, tmp_path):
+    system.stop(POD)
+    system.start_agent(TERRAFORM=str(tmp_path / "absent"))
+    system.workspace("missing", configurations.write(tmp_path / "missing", configurations.COUNTED))
+    run = system.plan("missing")
+    assert run.status is Status.FAILED
+    assert "absent" in run.error_text
+    assert "IACQ_TERRAFORM" in run.error_text
+    system.stop(POD)

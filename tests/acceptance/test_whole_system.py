@@ -1,0 +1,170 @@
+"""`iacq demo` and `iacq up` as a person starts them: nothing is shared with the tests' own processes."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import processes
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
+SURVIVORS = ("iacq-keeper", "iacq-spare", "terraform")
+SLOW = """
+resource "terraform_data" "slow" {
+  provisioner "local-exec" { command = "echo began >> %s; while [ ! -e %s ]; do sleep 0.1; done" }
+}
+"""
+
+
+class Machine:
+    """One HOME, and `iacq` as it is called there."""
+
+    def __init__(self, home: Path, python_path: Path | None = None) -> None:
+        self.home = home
+        self.directory = home.parent
+        self.environment = {**os.environ, "IACQ_HOME": str(home), "IACQ_DISK_FLOOR": "1MiB"}
+        if python_path is not None:
+            self.environment["PYTHONPATH"] = str(python_path)
+
+    def iacq(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-P", "-m", "iacq.cli", *words],
+            cwd=self.directory,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+
+    def json(self, *words: str) -> Any:
+        done = self.iacq(*words, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    @contextlib.contextmanager
+    def up(self) -> Iterator[subprocess.Popen[str]]:
+        """Run `iacq up`; at the end it is stopped with ^C."""
+        log = self.directory / "up.log"
+        with log.open("a") as output:
+            program = subprocess.Popen(
+                [sys.executable, "-P", "-m", "iacq.cli", "up"],
+                cwd=self.directory,
+                env=self.environment,
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+            )
+        try:
+            wait_until(lambda: "iacq is up" in log.read_text() or program.poll() is not None, 60, "iacq is up")
+            assert program.poll() is None, log.read_text()
+            yield program
+        finally:
+            if program.poll() is None:
+                program.send_signal(signal.SIGINT)
+            program.wait(60)
+            log.write_text("")
+
+    def status(self, run_id: int) -> str:
+        found: str = self.json("show", str(run_id))["status"]
+        return found
+
+
+def kill_all_but_keepers(program: subprocess.Popen[str]) -> None:
+    """SIGKILL `iacq up` and all that it started, but not the keepers and what they started."""
+    family = [process.pid for process in processes.descendants(program.pid)]
+    names = {pid: Path(f"/proc/{pid}/comm").read_text().strip() for pid in family}
+    spared = {pid for pid, name in names.items() if name.startswith(SURVIVORS)}
+    for pid in list(spared):
+        spared |= {process.pid for process in processes.descendants(pid)}
+    for pid in [program.pid, *family]:
+        if pid not in spared:
+            os.kill(pid, signal.SIGKILL)
+    program.wait(10)
+
+
+@pytest.fixture
+def machine(home: Path) -> Machine:
+    return Machine(home)
+
+
+def test_demo_applies_hot_and_then_finds_nothing_to_change(machine: Machine) -> None:
+    first = machine.iacq("demo")
+    assert first.returncode == 0, first.stderr + first.stdout
+    assert "start tier: hot" in first.stdout
+    assert "Skipping init AND plan restore" in first.stdout
+    second = machine.iacq("demo")
+    assert second.returncode == 0, second.stderr + second.stdout
+    assert "nothing to change" in second.stdout
+    assert machine.home.stat().st_mode & 0o777 == 0o700
+    assert (machine.home / "keys").stat().st_mode & 0o777 == 0o600
+    assert not processes.working_in(machine.home)
+
+
+def test_a_second_up_is_refused_and_interrupt_leaves_nothing(machine: Machine) -> None:
+    with machine.up() as program:
+        refused = machine.iacq("up")
+        assert refused.returncode == 4
+        assert f"process {program.pid}" in refused.stderr
+        assert machine.iacq("doctor").returncode == 0
+    assert program.returncode == 0
+    assert not processes.working_in(machine.home)
+
+
+def test_a_restart_goes_on_where_it_was(machine: Machine) -> None:
+    """docs/failures.md 3, 17: what waits for its confirmation is neither lost nor failed; its apply starts cold."""
+    source = machine.directory / "source"
+    source.mkdir()
+    (source / "main.tf").write_text('resource "terraform_data" "a" {}\n')
+    with machine.up():
+        machine.json("workspace", "create", "net", "--path", str(source))
+        assert machine.json("apply", "net")["status"] == "apply_pending"
+    waiting = machine.json("plan", "net", "--detach")
+    with machine.up():
+        assert machine.status(1) == "apply_pending"
+        wait_until(lambda: machine.status(waiting["id"]) == "success", 60, "the waiting run runs")
+        assert machine.iacq("confirm", "1", "--yes", "-f").returncode == 0
+        run = machine.json("show", "1")
+        assert (run["status"], run["start_tier"]) == ("applied", "cold")
+
+
+def test_an_apply_survives_the_death_of_everything_but_its_keeper(machine: Machine) -> None:
+    source, ledger, go = machine.directory / "source", machine.directory / "ledger", machine.directory / "go"
+    source.mkdir()
+    (source / "main.tf").write_text(SLOW % (ledger, go))
+    with machine.up() as program:
+        machine.json("workspace", "create", "net", "--path", str(source))
+        run = machine.json("apply", "net", "--auto-approve", "--detach")
+        wait_until(ledger.exists, 60, "terraform applies")
+        kill_all_but_keepers(program)
+    with machine.up():
+        wait_until(lambda: "adopted" in json.dumps(machine.json("show", str(run["id"]))["events"]), 60, "it is adopted")
+        go.touch()
+        wait_until(lambda: machine.status(run["id"]) == "applied", 60, "it ends applied")
+    assert ledger.read_text() == "began\n"
+
+
+def test_the_wheel_is_complete(tmp_path: Path, home: Path) -> None:
+    """Installed from the wheel, outside the checkout, the demo works, and so does Celery's own command line."""
+    wheels, target = tmp_path / "wheels", tmp_path / "site"
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", wheels, ROOT], check=True, timeout=120)
+    (wheel,) = wheels.glob("*.whl")
+    subprocess.run([*pip, "install", "--no-deps", "--target", target, wheel], check=True, timeout=120)
+    machine = Machine(home, python_path=target)
+    where = [sys.executable, "-c", "import iacq, workers, beat_schedule; print(iacq.__file__, beat_schedule.__file__)"]
+    found = subprocess.run(where, cwd=tmp_path, env=machine.environment, capture_output=True, text=True, check=True)
+    assert found.stdout.count(str(target)) == 2
+    done = machine.iacq("demo")
+    assert done.returncode == 0, done.stderr + done.stdout
+    report: Sequence[str] = [sys.executable, "-P", "-m", "celery", "-A", "workers.control", "report"]
+    subprocess.run(report, cwd=tmp_path, env=machine.environment, check=True, capture_output=True, timeout=60)

@@ -1,0 +1,24 @@
+"""The walk finds what it is there to find: each variant of the product lacks one rule of the protocol."""
+
+import functools
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.walk.cluster import Broken
+from tests.walk.variants import VARIANTS, VariantDatabase
+from tests.walk.walk import walking
+
+SEEDS = 12
+STEPS = 300
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_variant_is_found(sqlite_template: Path, tmp_path: Path, name: str) -> None:
+    make = functools.partial(VariantDatabase, replaced=VARIANTS[name])
+    with pytest.raises(Broken, match=r"seed \d+, after \d+ steps"):
+        for seed in range(1, SEEDS + 1):
+            url = f"sqlite:///{shutil.copy(sqlite_template, tmp_path / f'{seed}.db')}"
+            with walking(url, tmp_path / str(seed), seed, make) as walk:
+                walk.run(STEPS)

@@ -1,0 +1,101 @@
+"""The product with one rule of its protocol left out: what the walk must find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from iacq.domain.run import Phase, Run, StartTier, Status
+from iacq.domain.slot import Place
+from iacq.domain.transitions import Cause
+from iacq.messages import Doorbell
+from iacq.store import outbox, runs, slots
+from iacq.store.protocol import owning, recovering
+from iacq.store.protocol.owning import Hold
+from iacq.store.schema import runs as table
+from iacq.store.session import Database, Transaction
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Replaced = Mapping[Callable[..., Any], Callable[..., Any]]
+
+
+class VariantDatabase(Database):
+    """A database that runs another step where the product asks for one of those that are replaced."""
+
+    def __init__(self, url: str, *, clock: Callable[[], int], replaced: Replaced) -> None:
+        super().__init__(url, clock=clock)
+        self._replaced = replaced
+
+    def attempt(self, step: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        return super().attempt(self._replaced.get(step, step), *args, **kwargs)
+
+    def run(self, step: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        found: T = super().run(self._replaced.get(step, step), *args, **kwargs)
+        return found
+
+
+def claim_whatever_the_attempt(
+    tx: Transaction, run_id: int, phase: Phase, attempt: int, place: Place, *, lease_ms: int
+) -> Run:
+    """A message of another attempt is taken for the present one, and neither queue nor slot are looked at."""
+    del attempt
+    run = runs.transition(
+        tx,
+        run_id,
+        Cause.CLAIMED,
+        owning.QUEUED_FOR[phase],
+        owning.RUNNING_IN[phase],
+        fence=table.c.fence + 1,
+        tries=table.c.tries + 1,
+        owner=place.owner,
+        lease_until=tx.now + lease_ms,
+        agent_id=place.agent_id,
+        pod_name=place.pod_name,
+        slot_id=place.slot_id,
+        queue=place.queue,
+    )
+    outbox.remove(tx, run_id)
+    return run
+
+
+def lose_lease_and_forget_effects(tx: Transaction, seen: Run) -> Run:
+    """Whatever terraform may have done, the apply is started again."""
+    run = runs.change(tx, seen.id, table.c.status == seen.status, table.c.fence == seen.fence)
+    return owning.way_back(tx, run, Cause.LEASE_LOST)
+
+
+def lose_lease_and_keep_the_owner(tx: Transaction, seen: Run) -> Run:
+    """The fence stays, and so does the owner: whoever was paused goes on as if nothing had been."""
+    target = {Status.PLANNING: Status.PENDING, Status.APPLYING: Status.CONFIRMED}[seen.status]
+    run = runs.transition(tx, seen.id, Cause.LEASE_LOST, seen.status, target, table.c.fence == seen.fence)
+    slots.release(tx, run.id)
+    return run
+
+
+def send_and_forget(tx: Transaction) -> list[Doorbell]:
+    """A bell that was rung again is taken for answered."""
+    bells = outbox.take_due(tx)
+    for bell in bells:
+        outbox.remove(tx, bell.run_id)
+    return bells
+
+
+def pass_whoever_holds_the_run(tx: Transaction, hold: Hold, tier: StartTier) -> Run:
+    """The point of no return asks for neither fence nor owner nor lease."""
+    return runs.change(
+        tx,
+        hold.run_id,
+        effects_at_ms=tx.now,
+        effects_fence=hold.fence,
+        start_tier=tier,
+    )
+
+
+VARIANTS: dict[str, Replaced] = {
+    "a claim looks at neither attempt nor slot": {owning.claim: claim_whatever_the_attempt},
+    "a lost lease forgets effects": {recovering.lose_lease: lose_lease_and_forget_effects},
+    "a lost lease keeps its owner": {recovering.lose_lease: lose_lease_and_keep_the_owner},
+    "the outbox forgets at sending": {outbox.take_due: send_and_forget},
+    "the point of no return asks nobody": {owning.pass_point_of_no_return: pass_whoever_holds_the_run},
+}
