@@ -151,7 +151,7 @@ class Cluster:
             seat.process.dead = True
             seat.process = None
 
-    def kill_pod(self, pod: PodOnMachine, *, machine_too: bool) -> None:
+    def kill_pod(self, pod: PodOnMachine, *, machine_too: bool) -> str:
         """SIGKILL of everything; machine_too: of its terraforms as well, of which nobody learns anything."""
         pod.registration = None
         for seat in pod.seats.values():
@@ -161,6 +161,7 @@ class Cluster:
             if machine_too:
                 for directory in list(seat.machine.programs):
                     seat.machine.vanish(directory)
+        return pod.name
 
     def stop_pod(self, pod: PodOnMachine) -> None:
         """SIGTERM: no new claims; what waits goes elsewhere; what runs may go on for a while."""

@@ -82,14 +82,9 @@ def send_and_forget(tx: Transaction) -> list[Doorbell]:
 
 
 def pass_whoever_holds_the_run(tx: Transaction, hold: Hold, tier: StartTier) -> Run:
-    """The point of no return asks for neither fence nor owner nor lease."""
-    return runs.change(
-        tx,
-        hold.run_id,
-        effects_at_ms=tx.now,
-        effects_fence=hold.fence,
-        start_tier=tier,
-    )
+    """The point of no return asks for neither fence nor owner, lease or cancel."""
+    values = {"effects_at_ms": tx.now, "effects_fence": hold.fence, "start_tier": tier}
+    return runs.change(tx, hold.run_id, **values)
 
 
 VARIANTS: dict[str, Replaced] = {

@@ -24,6 +24,7 @@ SHOWN = 120
 WAITS_FOR_A_PERSON = frozenset({Status.APPLY_PENDING, Status.APPLY_INTERRUPTED})
 
 Action = Callable[[], object]
+DONE = "done"
 
 
 class Walk:
@@ -61,6 +62,7 @@ class Walk:
         self._take(name, action)
 
     def _take(self, name: str, action: Action) -> None:
+        """Do it. None: there was nothing to do it with, and it does not count."""
         self._left -= 1
         at = len(self.trace)
         self.trace.append("")
@@ -70,14 +72,17 @@ class Walk:
             said = action()
         finally:
             self._depth -= 1
-        if said is not None:
-            self.trace[at] += f": {said}"
+        if said is None:
+            self._left += 1
+            del self.trace[at]
+            return
+        self.trace[at] += f": {said}"
         self.cluster.check()
 
     def _interleave(self, process: SlotProcess) -> None:
         """A phase is between two steps: perhaps something else happens now, and applies have most of the bad luck."""
         lease = process.worker.lease
-        luck = 0.15 if lease is not None and lease.hold.phase is Phase.APPLY else 0.02
+        luck = 0.25 if lease is not None and lease.hold.phase is Phase.APPLY else 0.02
         if self._left > 0 and self.rng.random() < luck:
             name, action = self.rng.choice(self._faults_of(process))
             self._take(name, action)
@@ -106,6 +111,7 @@ class Walk:
             ("it is paused past its lease", self._outlast_leases),
             ("its machine crashes", lambda: cluster.kill_pod(pod, machine_too=True)),
             ("its pod is killed", lambda: cluster.kill_pod(pod, machine_too=False)),
+            ("nothing but time passes", self._pass_time),
         ]
 
     def _weighed(self) -> list[tuple[str, int, Action]]:
@@ -126,12 +132,12 @@ class Walk:
             ("resolve", 3, self._resolve),
             ("leases run out", 5, self._outlast_leases),
             ("time passes", 5, self._pass_time),
-            ("a long time passes", 1, lambda: cluster.clock.advance(self.rng.choice([90, 3600, 8 * 86_400]))),
+            ("a long time passes", 1, self._pass_long_time),
             ("heartbeats", 10, self._beat),
             ("renew", 4, self._renew),
             ("settle", 16, self._settle_slot),
             ("lose a message", 2, self._lose_message),
-            ("double a message", 3, self._double_message),
+            ("double a message", 8, self._double_message),
             ("kill a slot's process", 4, self._kill_process),
             ("kill a keeper", 1, self._kill_keeper),
             ("kill a pod", 1, lambda: self._kill_pod(machine_too=False)),
@@ -177,7 +183,7 @@ class Walk:
         )
         unended = set(Status) - transitions.ENDED
         if len(self.cluster.core.database.read(runs.listed, statuses=unended)) >= 8:
-            return "enough"
+            return None
         run = enqueuing.enqueue(self.cluster.core, request)
         return f"run {run.id} {run.run_type} of {run.workspace}"
 
@@ -211,10 +217,12 @@ class Walk:
     def _lock(self, *, locked: bool) -> object:
         name = self.rng.choice(WORKSPACES)
         database = self.cluster.core.database
-        if not locked:
-            database.run(workspaces.unlock, name)
-        elif database.read(workspaces.get, name).locked_at is None:
+        if locked is (database.read(workspaces.get, name).locked_at is not None):
+            return None
+        if locked:
             database.run(workspaces.lock, name, by="eve", reason="x")
+        else:
+            database.run(workspaces.unlock, name)
         return name
 
     # ---------------------------------------------------------------- messages and time
@@ -246,7 +254,12 @@ class Walk:
         self.cluster.clock.advance(seconds)
         return f"{seconds} s"
 
-    def _outlast_leases(self) -> None:
+    def _pass_long_time(self) -> str:
+        seconds = self.rng.choice([90, 3600, 8 * 86_400])
+        self.cluster.clock.advance(seconds)
+        return f"{seconds} s"
+
+    def _outlast_leases(self) -> str:
         """Whoever does not renew for that long has lost its run: paused, cut off, or dead."""
         settings = self.cluster.core.settings
         for wait in (settings.lease, settings.lease_confirm):
@@ -254,14 +267,18 @@ class Walk:
             self._beat()
             for watch in self.cluster.watches:
                 recovering.recover(self.cluster.core, watch)
+        return DONE
 
-    def _beat(self) -> None:
+    def _beat(self) -> str:
         for pod in self.cluster.pods:
             self.cluster.beat(pod)
+        return DONE
 
-    def _renew(self) -> None:
-        for process in list(self._processes()):
+    def _renew(self) -> str | None:
+        busy = [process for process in self._processes() if process.worker.lease is not None]
+        for process in busy:
             self.cluster.renew(process)
+        return DONE if busy else None
 
     def _settle_slot(self) -> object:
         process = self._seat().process
@@ -305,6 +322,8 @@ class Walk:
 
     def _silence(self, *, silent: bool) -> object:
         pod = self._pod()
+        if pod.silent is silent:
+            return None
         pod.silent = silent
         return pod.name
 
@@ -314,9 +333,11 @@ class Walk:
             self.cluster.stop_pod(pod)
         return pod.name
 
-    def _leave(self) -> None:
-        for pod in self.cluster.pods:
+    def _leave(self) -> str | None:
+        leaving = [pod for pod in self.cluster.pods if pod.stopping and pod.registration is not None]
+        for pod in leaving:
             self.cluster.leave_if_done(pod)
+        return DONE if leaving else None
 
     def _boot(self) -> object:
         for pod in self.cluster.pods:
@@ -325,7 +346,8 @@ class Walk:
                 return pod.name
         return None
 
-    def _respawn(self) -> None:
+    def _respawn(self) -> str | None:
+        respawned = None
         for pod in self.cluster.pods:
             for slot_id, seat in pod.seats.items():
                 process = seat.process
@@ -335,10 +357,13 @@ class Walk:
                     self.cluster.respawn(pod, slot_id)
                     if seat.process is not None:
                         self.cluster.settle(seat.process)
+                        respawned = DONE
+        return respawned
 
-    def _clean(self) -> None:
+    def _clean(self) -> str:
         for pod in self.cluster.pods:
             self.cluster.clean(pod)
+        return DONE
 
     # ---------------------------------------------------------------- coming to rest
 

@@ -66,9 +66,9 @@ class Lease:
     def _renew_for_ever(self) -> None:
         while True:
             self._wake.wait(self._core.settings.renew)
+            self._wake.clear()  # before the look at `over`: who sets both in between is seen, or wakes the next round
             if self._over or self.lost:
                 return
-            self._wake.clear()
             self._renew()
 
     def _renew(self) -> None:

@@ -105,9 +105,10 @@ class LogWriter:
     def _work(self) -> None:
         while True:
             self._wake.wait()
-            if self._over.wait(_GATHER):
+            self._over.wait(_GATHER)
+            self._wake.clear()  # before the look at `over`: who sets both in between is seen, or wakes the next round
+            if self._over.is_set():
                 return
-            self._wake.clear()
             try:
                 self.flush()
             except Unavailable:
