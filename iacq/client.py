@@ -158,9 +158,7 @@ class Client:
                 raise WaitTimeout(f"run {run_id} is {run.status} after {timeout:g} s", field="timeout")
             clock.sleep(_POLL)
 
-    def confirm(
-        self, run_id: int, *, plan_hash: str, by: str | None = None, comment: str | None = None
-    ) -> Run:
+    def confirm(self, run_id: int, *, plan_hash: str, by: str | None = None, comment: str | None = None) -> Run:
         """Confirm the plan with this hash (or its first 12 digits or more). Idempotent. Raises Conflict."""
         who = by or self._core.settings.who
         return confirming.confirm(self._core, run_id, plan_hash=plan_hash, by=who, comment=comment)
@@ -173,9 +171,7 @@ class Client:
         """Cancel a run; `force` once terraform may have begun to apply. Raises Conflict."""
         return confirming.cancel(self._core, run_id, by=by or self._core.settings.who, force=force)
 
-    def resolve(
-        self, run_id: int, *, applied: bool, comment: str, force: bool = False, by: str | None = None
-    ) -> Run:
+    def resolve(self, run_id: int, *, applied: bool, comment: str, force: bool = False, by: str | None = None) -> Run:
         """Say how an interrupted apply ended. Raises Conflict while its terraform may be alive."""
         who = by or self._core.settings.who
         return confirming.resolve(self._core, run_id, applied=applied, by=who, comment=comment, force=force)
@@ -258,9 +254,7 @@ class Client:
 
     # workspaces
 
-    def create_workspace(
-        self, workspace: Workspace, *, secret_variables: Mapping[str, str] | None = None
-    ) -> Workspace:
+    def create_workspace(self, workspace: Workspace, *, secret_variables: Mapping[str, str] | None = None) -> Workspace:
         """Store a new workspace. Raises InvalidInput, Conflict."""
         return workspaces.create(self._core, workspace, secret_variables=secret_variables or {})
 
@@ -285,9 +279,7 @@ class Client:
 
     def lock_workspace(self, name: str, *, reason: str, by: str | None = None) -> Workspace:
         """Hold the dispatch of state-changing runs. Raises Conflict if somebody holds it already."""
-        return self._core.database.run(
-            workspace_rows.lock, name, by=by or self._core.settings.who, reason=reason
-        )
+        return self._core.database.run(workspace_rows.lock, name, by=by or self._core.settings.who, reason=reason)
 
     def unlock_workspace(self, name: str) -> Workspace:
         """Let state-changing runs go on."""

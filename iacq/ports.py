@@ -222,9 +222,7 @@ class Workshop(Protocol):
         """Return path, version, sha256 and stat of terraform. Raises Unavailable if there is none."""
         ...
 
-    def environment(
-        self, tree: RunTree, workspace: Mapping[str, str], *, own_backend: bool
-    ) -> dict[str, str]:
+    def environment(self, tree: RunTree, workspace: Mapping[str, str], *, own_backend: bool) -> dict[str, str]:
         """Return the complete environment of a command. Raises InvalidInput for a variable that is reserved.
 
         own_backend: the configuration keeps its state itself.

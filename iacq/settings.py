@@ -65,24 +65,16 @@ class Settings:
     database_url: str | None = _setting(
         None, "PostgreSQL or SQLite, as SQLAlchemy writes it; none: SQLite in HOME", secret=True
     )
-    broker_url: str | None = _setting(
-        None, "Redis or Valkey; none: embedded, on a private unix socket", secret=True
-    )
+    broker_url: str | None = _setting(None, "Redis or Valkey; none: embedded, on a private unix socket", secret=True)
     encryption_keys: tuple[str, ...] | None = _setting(
         None, "base64 of 32 bytes each; the first encrypts, all decrypt; none: HOME/keys", words, secret=True
     )
     work_dir: Path | None = _setting(None, "work directories of slots; none: HOME/work", path)
-    provider_source: Path | None = _setting(
-        None, "packed or unpacked provider mirror, tried before the registry", path
-    )
+    provider_source: Path | None = _setting(None, "packed or unpacked provider mirror, tried before the registry", path)
     provider_mirror: Path | None = _setting(None, "iacq's own unpacked mirror; none: HOME/providers", path)
     terraform: str | None = _setting(None, "terraform or tofu; none: from PATH")
-    terraform_env: tuple[str, ...] = _setting(
-        (), "more variables (with * at the end) that terraform may see", words
-    )
-    redis_server: str | None = _setting(
-        None, "valkey-server or redis-server; none: from PATH, then from a wheel"
-    )
+    terraform_env: tuple[str, ...] = _setting((), "more variables (with * at the end) that terraform may see", words)
+    redis_server: str | None = _setting(None, "valkey-server or redis-server; none: from PATH, then from a wheel")
     log_format: str = _setting("text", "text or json")
     actor: str | None = _setting(None, "who acts: recorded with runs and confirmations; none: the login name")
     lease: float = _setting("45s", "how long a claim holds without renewal", duration)

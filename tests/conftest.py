@@ -105,9 +105,7 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def broker_server(
-    clean_environment: None, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[EmbeddedBroker]:
+def broker_server(clean_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBroker]:
     """Start the embedded broker."""
     broker = EmbeddedBroker(Settings(home=tmp_path_factory.mktemp("broker")))
     broker.start()

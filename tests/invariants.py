@@ -66,7 +66,5 @@ def _bells(tx: Transaction, every: list[Run]) -> list[str]:
 
 
 def _workspaces(every: list[Run]) -> list[str]:
-    active = Counter(
-        run.workspace for run in every if run.run_type.changes_state and run.status in transitions.ACTIVE
-    )
+    active = Counter(run.workspace for run in every if run.run_type.changes_state and run.status in transitions.ACTIVE)
     return [f"workspace {name} has {count} active runs" for name, count in active.items() if count > 1]

@@ -157,7 +157,8 @@ def _options(port: int, *, durable: bool) -> list[str]:
         "unix_socket_directories": "",
         "max_connections": 200,
         "shared_buffers": "32MB",
-        "fsync": "on" if durable else "off",  # a test does not survive a power cut; synchronous_commit stays as users have it
+        # A test does not survive a power cut; synchronous_commit stays as users have it.
+        "fsync": "on" if durable else "off",
         "full_page_writes": "on" if durable else "off",
         "timezone": "UTC",
     }

@@ -51,18 +51,21 @@ def run(settings: Settings, pod: Registration, context: ChildContext) -> None:
 def _listen(worker: SlotWorker, bell: int) -> None:
     """Hear housekeeping's bell: a running phase renews its lease at once, an idle slot looks whether it may open."""
     heard = worker.core.clock.monotonic()
+    owed = False  # a bell that was heard during a phase is answered after it: the pod may have registered anew
     while worker.stop_at is None:
         ready, _, _ = select.select([bell], [], [], _LOOK)
         if ready:
             heard = worker.core.clock.monotonic()
             os.read(bell, 4096)
             worker.nudge()
-            _quietly(_answer, worker)
+            owed = True
         elif worker.lease is not None:
             heard = worker.core.clock.monotonic()
         elif worker.core.clock.monotonic() - heard >= _IDLE:
             heard = worker.core.clock.monotonic()
             _quietly(_rest, worker)
+        if owed:
+            owed = not _quietly(_answer, worker)
         if worker.keeper.gone and worker.lock.acquire(blocking=False):
             # Idle, and without a keeper it can start nothing: its successor gets a new one.
             logger.warning("the keeper is gone: starting anew", extra=log.ids(slot=worker.place.queue))

@@ -91,9 +91,7 @@ def unpack_snapshot(data: bytes, target: Path, *, limit: int = SNAPSHOT_LIMIT) -
     Raises PhaseFailed(code=unreadable).
     """
     try:
-        unpacking.unpack(
-            data, target, limit_bytes=unpacked_limit(limit), limit_entries=MAX_ENTRIES, links_outside=True
-        )
+        unpacking.unpack(data, target, limit_bytes=unpacked_limit(limit), limit_entries=MAX_ENTRIES, links_outside=True)
     except InvalidInput as error:
         raise PhaseFailed(f"the kept snapshot cannot be used: {error.message}", code="unreadable") from error
 
@@ -160,12 +158,8 @@ def _pack(root: Path, entries: Sequence[_Entry], limit: int) -> bytes:
     sink = _Bounded(limit)
     try:
         with (
-            gzip.GzipFile(
-                filename="", fileobj=sink, mode="wb", compresslevel=_COMPRESSION, mtime=0
-            ) as stream,
-            tarfile.open(
-                fileobj=stream, mode="w", format=tarfile.PAX_FORMAT, errors="surrogateescape"
-            ) as tar,
+            gzip.GzipFile(filename="", fileobj=sink, mode="wb", compresslevel=_COMPRESSION, mtime=0) as stream,
+            tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT, errors="surrogateescape") as tar,
         ):
             for entry in entries:
                 _add(tar, root, entry)
@@ -259,6 +253,4 @@ def _unreadable(root: Path, name: str, error: OSError) -> InvalidInput:
 
 
 def _changed(root: Path, entry: _Entry) -> InvalidInput:
-    return InvalidInput(
-        f"{entry.name!r} in {root} changed while it was packed", hint="try again when it is at rest"
-    )
+    return InvalidInput(f"{entry.name!r} in {root} changed while it was packed", hint="try again when it is at rest")

@@ -156,9 +156,7 @@ class Foreground:
         with self._door, contextlib.suppress(queue.Empty):
             self._closed = True
             while True:
-                self._orders.get_nowait()[1].set_exception(
-                    Unavailable("it is being stopped", code="stopping")
-                )
+                self._orders.get_nowait()[1].set_exception(Unavailable("it is being stopped", code="stopping"))
 
     def _launch(self, child: SupervisedProgram) -> None:
         child.launch(time.monotonic())
@@ -185,9 +183,7 @@ class Foreground:
         text = f"{child.program.name}: {what}; {then}. The end of {child.program.log}:\n{said}"
         self._tell(text)
         if delay is None:
-            self._failure = Unavailable(
-                text, hint="repair what it says, and start again", code="program_failed"
-            )
+            self._failure = Unavailable(text, hint="repair what it says, and start again", code="program_failed")
             self._over.set()
 
     def _stop_group(self, group: list[SupervisedProgram]) -> None:
@@ -240,9 +236,7 @@ def signals_as_interrupt() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _handled(
-    numbers: set[signal.Signals], handler: Callable[[int, FrameType | None], object]
-) -> Iterator[None]:
+def _handled(numbers: set[signal.Signals], handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
     """Handle signals differently for a while. Only the main thread may; elsewhere nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield

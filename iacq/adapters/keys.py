@@ -41,8 +41,7 @@ def _decode(texts: tuple[str, ...], *, where: str, field: str) -> tuple[bytes, .
     if not texts:
         raise InvalidInput(f"{where} holds no key", field=field, hint=_NEW_KEY)
     return tuple(
-        _decode_one(text, f"{where}, key {at} of {len(texts)}", field)
-        for at, text in enumerate(texts, start=1)
+        _decode_one(text, f"{where}, key {at} of {len(texts)}", field) for at, text in enumerate(texts, start=1)
     )
 
 
@@ -113,8 +112,6 @@ def _write(path: Path) -> None:
     key = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode("ascii")
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with open(descriptor, "w", encoding="ascii") as file:
-        file.write(
-            f"# Encrypts what iacq stores. Keep a copy: without it, states and plans are lost.\n{key}\n"
-        )
+        file.write(f"# Encrypts what iacq stores. Keep a copy: without it, states and plans are lost.\n{key}\n")
         file.flush()
         os.fsync(file.fileno())

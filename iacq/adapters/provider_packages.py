@@ -80,9 +80,7 @@ def h1(package: Path, cache: Path | None = None) -> str:
 
 def _files(root: Path) -> _Files:
     names = (
-        (Path(directory, file).relative_to(root).as_posix())
-        for directory, _, files in os.walk(root)
-        for file in files
+        (Path(directory, file).relative_to(root).as_posix()) for directory, _, files in os.walk(root) for file in files
     )
     return tuple((name, stat(root / name)) for name in sorted(names, key=os.fsencode))
 
@@ -93,9 +91,7 @@ def _h1(root: Path, files: _Files) -> str:
     for name, _ in files:
         with (root / name).open("rb") as file:
             total.update(
-                f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {name}\n".encode(
-                    errors="surrogateescape"
-                )
+                f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {name}\n".encode(errors="surrogateescape")
             )
     return f"h1:{base64.b64encode(total.digest()).decode()}"
 

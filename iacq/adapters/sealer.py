@@ -42,22 +42,16 @@ class AesGcmSealer:
     def seal(self, plain: bytes, *, bound_to: str) -> bytes:
         """Encrypt under the first key. The same `bound_to` opens it again. Raises PhaseFailed above 2 GiB."""
         if len(plain) > _LARGEST:
-            raise PhaseFailed(
-                f"{bound_to}: {len(plain)} bytes are too many to encrypt in one piece", code="too_large"
-            )
+            raise PhaseFailed(f"{bound_to}: {len(plain)} bytes are too many to encrypt in one piece", code="too_large")
         header = _MAGIC + self._first
         nonce = os.urandom(_NONCE)
-        return b"".join(
-            (header, nonce, self._ciphers[self._first].encrypt(nonce, plain, _bind(bound_to, header)))
-        )
+        return b"".join((header, nonce, self._ciphers[self._first].encrypt(nonce, plain, _bind(bound_to, header))))
 
     def open(self, sealed: bytes, *, bound_to: str) -> bytes:
         """Decrypt. Raises PhaseFailed(code=unreadable): no such key, or not what was sealed for this."""
         header = bytes(sealed[:_HEADER])
         if len(sealed) < _HEADER + _NONCE + _TAG or not header.startswith(_MAGIC):
-            raise PhaseFailed(
-                f"{bound_to}: what is stored was not sealed by iacq, or is cut off", code="unreadable"
-            )
+            raise PhaseFailed(f"{bound_to}: what is stored was not sealed by iacq, or is cut off", code="unreadable")
         cipher = self._ciphers.get(header[len(_MAGIC) :])
         if cipher is None:
             raise PhaseFailed(

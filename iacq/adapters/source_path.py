@@ -26,11 +26,7 @@ class PathSource:
         try:
             _check_directory(root)
             _check_configuration(root, lambda _path, _is_directory: False)
-            files = {
-                item.name: item.read_text(errors="replace")
-                for item in root.iterdir()
-                if _is_configuration(item)
-            }
+            files = {item.name: item.read_text(errors="replace") for item in root.iterdir() if _is_configuration(item)}
         except InvalidInput as error:
             raise InvalidInput(error.message, field=FIELD, hint=error.hint, code=error.code) from error
         except OSError as error:
@@ -114,9 +110,7 @@ def _check_configuration(root: Path, exclude: archives.Exclude) -> None:
     try:
         names = sorted(item.name for item in root.iterdir() if _is_configuration(item))
     except OSError as error:
-        raise InvalidInput(
-            f"{root} cannot be read: {error.strerror or error}", hint="make it readable"
-        ) from error
+        raise InvalidInput(f"{root} cannot be read: {error.strerror or error}", hint="make it readable") from error
     if not names:
         raise InvalidInput(
             f"{root} holds no terraform configuration (no .tf, .tf.json or .tofu file)",

@@ -111,9 +111,7 @@ def _check(name: str, value: str, *, own_backend: bool) -> None:
             hint="a name has no '=', and neither name nor value holds a NUL character",
         )
     if decide_workspace(name, own_backend=own_backend) is Decision.REFUSE:
-        raise InvalidInput(
-            f"a workspace cannot set the environment variable {name}", field=name, hint=_hint(name)
-        )
+        raise InvalidInput(f"a workspace cannot set the environment variable {name}", field=name, hint=_hint(name))
 
 
 def _hint(name: str) -> str:
@@ -127,6 +125,4 @@ def _hint(name: str) -> str:
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
-    return any(
-        name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern for pattern in patterns
-    )
+    return any(name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern for pattern in patterns)

@@ -52,9 +52,7 @@ def install(
     the pinned one.
     """
     if environ.get("IACQ_NO_DOWNLOAD", "") not in {"", "0"}:
-        raise _unavailable(
-            "neither terraform nor tofu was found, and IACQ_NO_DOWNLOAD forbids to download one"
-        )
+        raise _unavailable("neither terraform nor tofu was found, and IACQ_NO_DOWNLOAD forbids to download one")
     name = platform_name()
     if name not in sums:
         raise _unavailable(f"there is no pinned terraform for {name}")
@@ -63,9 +61,7 @@ def install(
     with tempfile.TemporaryFile(dir=directory) as archive:
         found = _download(url, archive, deadline=time.monotonic() + longest)
         if found != sums[name]:
-            raise _unavailable(
-                f"{url} is not the pinned release: its SHA-256 is {found}, expected {sums[name]}"
-            )
+            raise _unavailable(f"{url} is not the pinned release: its SHA-256 is {found}, expected {sums[name]}")
         return _unpack(archive, directory / "terraform")
 
 

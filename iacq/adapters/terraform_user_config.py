@@ -73,19 +73,13 @@ def _from_json(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _block(head: str, body: Any) -> str:
-    lines = (
-        [f"{json.dumps(key)} = {_value(value)}" for key, value in body.items()]
-        if isinstance(body, dict)
-        else []
-    )
+    lines = [f"{json.dumps(key)} = {_value(value)}" for key, value in body.items()] if isinstance(body, dict) else []
     return "\n".join([f"{head} {{", *lines, "}"])
 
 
 def _value(value: Any) -> str:
     if isinstance(value, dict):
-        return (
-            "{\n" + "\n".join(f"{json.dumps(key)} = {_value(entry)}" for key, entry in value.items()) + "\n}"
-        )
+        return "{\n" + "\n".join(f"{json.dumps(key)} = {_value(entry)}" for key, entry in value.items()) + "\n}"
     if isinstance(value, list):
         return "[" + ", ".join(map(_value, value)) + "]"
     return json.dumps(value)

@@ -48,9 +48,7 @@ def slot_directory(settings: Settings, pod_name: str, slot_id: int) -> Path:
 class SlotWorkshop:
     """Implements `ports.Workshop`."""
 
-    def __init__(
-        self, settings: Settings, pod_name: str, slot_id: int, host_environ: Mapping[str, str]
-    ) -> None:
+    def __init__(self, settings: Settings, pod_name: str, slot_id: int, host_environ: Mapping[str, str]) -> None:
         """Make the slot's directories. host_environ: of this machine, from which terraform sees what it may."""
         private_directory.ensure(settings.work_root)
         self.directory = slot_directory(settings, pod_name, slot_id)
@@ -79,9 +77,7 @@ class SlotWorkshop:
             fill(tree.tree)
             self._point(tree)
         except (OSError, Conflict) as error:
-            raise PhaseFailed(
-                f"the run's directory {tree.home} cannot be made: {error}", code="directory"
-            ) from error
+            raise PhaseFailed(f"the run's directory {tree.home} cannot be made: {error}", code="directory") from error
         return tree
 
     def _tree(self, name: str, link: str) -> RunTree:
@@ -124,9 +120,7 @@ class SlotWorkshop:
         """Return path, version, sha256 and stat of terraform."""
         return terraform_binary.fingerprint(terraform_binary.find(self._settings))
 
-    def environment(
-        self, tree: RunTree, workspace: Mapping[str, str], *, own_backend: bool
-    ) -> dict[str, str]:
+    def environment(self, tree: RunTree, workspace: Mapping[str, str], *, own_backend: bool) -> dict[str, str]:
         """Return the complete environment of a command."""
         return terraform_environment.build(
             self._settings,

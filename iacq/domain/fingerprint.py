@@ -129,9 +129,7 @@ def _hot_terraform(before: Fingerprint, now: Fingerprint) -> Check:
             return differs("terraform", f"terraform {key} differs: {both}")
     if _same_file(planned, found, "sha256"):
         return passed("terraform", f"Same terraform ({found['version']}, {found['path']})")
-    return differs(
-        "terraform", f"terraform differs: {found['path']} changed: {_both(planned, found, 'sha256')}"
-    )
+    return differs("terraform", f"terraform differs: {found['path']} changed: {_both(planned, found, 'sha256')}")
 
 
 def _hot_providers(before: Fingerprint, now: Fingerprint) -> Check:
@@ -151,9 +149,7 @@ def _cold_terraform(before: Fingerprint, now: Fingerprint) -> Check:
         return differs("terraform", f"terraform version differs: {both}")
     if _same_file(planned, found, "sha256"):
         return passed("terraform", f"Same terraform ({version})")
-    return passed(
-        "terraform", f"Same terraform version ({version}), another build: {_both(planned, found, 'sha256')}"
-    )
+    return passed("terraform", f"Same terraform version ({version}), another build: {_both(planned, found, 'sha256')}")
 
 
 def _cold_providers(before: Fingerprint, now: Fingerprint) -> Check:
@@ -192,9 +188,7 @@ def _state(before: Fingerprint, now: Fingerprint) -> Check:
         return passed("state", "State is kept by the configuration's own backend")
     if planned == found:
         return passed("state", f"Same state ({_state_shown(found)})")
-    return differs(
-        "state", f"State differs: planned from {_state_shown(planned)}, found {_state_shown(found)}"
-    )
+    return differs("state", f"State differs: planned from {_state_shown(planned)}, found {_state_shown(found)}")
 
 
 def _state_shown(state: Any) -> str:
@@ -206,12 +200,7 @@ def _same_file(planned: Mapping[str, Any], found: Mapping[str, Any], content: st
     """Compare by stat, and by content where that differs and both contents are known."""
     before, now = planned.get("stat"), found.get("stat")
     # A tuple became a list on its way through JSON.
-    if (
-        isinstance(before, list | tuple)
-        and isinstance(now, list | tuple)
-        and before
-        and list(before) == list(now)
-    ):
+    if isinstance(before, list | tuple) and isinstance(now, list | tuple) and before and list(before) == list(now):
         return True
     return bool(planned.get(content)) and planned.get(content) == found.get(content)
 
@@ -222,9 +211,7 @@ def _both(planned: Mapping[str, Any], found: Mapping[str, Any], content: str) ->
     return f"planned stat {shown(planned.get('stat'))}, found {shown(found.get('stat'))}"
 
 
-def _pairs(
-    before: Fingerprint, now: Fingerprint
-) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
+def _pairs(before: Fingerprint, now: Fingerprint) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
     planned, found = _providers(before), _providers(now)
     for address in sorted(planned.keys() | found.keys()):
         yield address, planned.get(address, {}), found.get(address, {})

@@ -103,9 +103,7 @@ def _statement(text: str, start: int) -> tuple[Block | Attribute | None, int]:
     return _after_words(text, start, position, words)
 
 
-def _after_words(
-    text: str, start: int, position: int, words: list[str]
-) -> tuple[Block | Attribute | None, int]:
+def _after_words(text: str, start: int, position: int, words: list[str]) -> tuple[Block | Attribute | None, int]:
     mark = text[position : position + 1]
     opening = position
     if mark == "=" and len(words) > 1:  # HCL 1 takes `credentials "host" = {` too

@@ -89,9 +89,7 @@ class Run:
     message: str | None
     requested_by: str
     idempotency_key: str | None
-    stage: (
-        str | None
-    )  # present step: fetch, init, plan, show, store, verify, apply, save; None: no phase runs
+    stage: str | None  # present step: fetch, init, plan, show, store, verify, apply, save; None: no phase runs
     attempt: int  # names a message; grows over both phases
     tries: int  # claims of the present phase
     fence: int  # grows with each claim and each taking-away; every write of an owner names it

@@ -30,9 +30,7 @@ class StateFile:
 
     lineage: str  # made with the first state, kept by all that follow; empty in some that people wrote
     serial: int  # grows with each change
-    resources: tuple[
-        str, ...
-    ]  # address of each instance, as `terraform state list` shows; data sources included
+    resources: tuple[str, ...]  # address of each instance, as `terraform state list` shows; data sources included
     outputs: Mapping[str, Output]
     terraform_version: str  # that wrote it
     sha256: str  # of the bytes, hex
@@ -58,11 +56,7 @@ def read(data: bytes) -> StateFile | None:
         raise _bad("it has no format version")
     version = document["version"]
     if version != _FORMAT:
-        hint = (
-            "run `terraform apply -refresh-only` with terraform 0.13 or later"
-            if version in (1, 2, 3)
-            else None
-        )
+        hint = "run `terraform apply -refresh-only` with terraform 0.13 or later" if version in (1, 2, 3) else None
         raise _bad(f"its format is {version!r}, not {_FORMAT}", hint=hint)
     try:
         return StateFile(
@@ -74,9 +68,7 @@ def read(data: bytes) -> StateFile | None:
             sha256=hashlib.sha256(data).hexdigest(),
         )
     except (AttributeError, KeyError, TypeError) as error:
-        raise _bad(
-            f"something in it is not as terraform writes it ({type(error).__name__}: {error})"
-        ) from error
+        raise _bad(f"something in it is not as terraform writes it ({type(error).__name__}: {error})") from error
 
 
 class Upload(enum.StrEnum):
@@ -105,9 +97,7 @@ def decide_upload(current: StateFile | None, new: StateFile | None) -> UploadDec
     if current is None:
         return UploadDecision(upload=Upload.STORE, reason=f"first state, serial {new.serial}")
     if current.lineage and current.lineage != new.lineage:
-        return _conflict(
-            f"the state is of another lineage: stored {current.lineage}, offered {new.lineage or 'none'}"
-        )
+        return _conflict(f"the state is of another lineage: stored {current.lineage}, offered {new.lineage or 'none'}")
     if new.serial > current.serial:
         return UploadDecision(upload=Upload.STORE, reason=f"serial {current.serial} → {new.serial}")
     if new.serial < current.serial:

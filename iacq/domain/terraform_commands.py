@@ -153,9 +153,7 @@ def _check(name: str, value: Any) -> None:
     except (TypeError, ValueError) as error:
         raise InvalidInput(f"variable {name} is neither Unicode text nor a JSON value", field=name) from error
     if isinstance(value, str) and "\0" in value:
-        raise InvalidInput(
-            f"variable {name} holds a NUL character, which no program can be given", field=name
-        )
+        raise InvalidInput(f"variable {name} holds a NUL character, which no program can be given", field=name)
 
 
 def _joined(arguments: Sequence[str]) -> str:

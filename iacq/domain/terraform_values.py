@@ -24,20 +24,14 @@ def outputs(values: Mapping[str, Any]) -> str | None:
     lines = [f"\n{BOLD}{GREEN}Outputs:{RESET}\n"]
     for name in sorted(known):
         output = known[name]
-        shown = (
-            "<sensitive>" if output.get("sensitive") else format_value(output["value"], output.get("type"))
-        )
+        shown = "<sensitive>" if output.get("sensitive") else format_value(output["value"], output.get("type"))
         lines.append(f"{name} = {shown}")
     return "\n".join(lines)
 
 
 def _is_known(output: Any) -> bool:
     """Tell whether an apply reported this output; a plan tells its `action` only."""
-    return (
-        isinstance(output, Mapping)
-        and "action" not in output
-        and ("value" in output or "sensitive" in output)
-    )
+    return isinstance(output, Mapping) and "action" not in output and ("value" in output or "sensitive" in output)
 
 
 def format_value(value: Any, kind: Any, indent: int = 0) -> str:
@@ -49,10 +43,7 @@ def format_value(value: Any, kind: Any, indent: int = 0) -> str:
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, Mapping):
         types = inner if isinstance(inner, Mapping) else dict.fromkeys(value, inner)
-        lines = (
-            f"{_quoted(key)} = {format_value(value[key], types.get(key), indent + 2)}"
-            for key in sorted(value)
-        )
+        lines = (f"{_quoted(key)} = {format_value(value[key], types.get(key), indent + 2)}" for key in sorted(value))
         return _wrapped(container, _bracketed("{", lines, "}", indent, end=""))
     if isinstance(value, list):
         kinds = inner if container == "tuple" and isinstance(inner, list) else [inner] * len(value)

@@ -42,9 +42,7 @@ class Decision:
 
     tier: StartTier
     lines: tuple[str, ...]  # for the run's log
-    failed: (
-        str | None
-    )  # the check that ruled out a hot start: agent, pod, slot, directory, plan_hash, lock_file, …
+    failed: str | None  # the check that ruled out a hot start: agent, pod, slot, directory, plan_hash, lock_file, …
 
 
 def recorded_of(run: Run) -> Recorded:
@@ -96,9 +94,7 @@ def _hot_checks(recorded: Recorded, found: Found) -> Iterator[Check]:
 def _place(name: str, planned: str | int | None, here: str | int) -> Check:
     if planned is not None and planned == here:
         return passed(name, f"Same {name} ({here})")
-    return differs(
-        name, f"{name.capitalize()} differs: planned in {fingerprint.shown(planned)}, this is {here}"
-    )
+    return differs(name, f"{name.capitalize()} differs: planned in {fingerprint.shown(planned)}, this is {here}")
 
 
 def _directory(found: Found) -> Check:

@@ -169,9 +169,7 @@ class ProcessTree:
         self._clear()
         return 0 if in_time else 1
 
-    def _turn_until(
-        self, condition: Callable[[], bool], seconds: float, *, or_asked_again: bool = False
-    ) -> bool:
+    def _turn_until(self, condition: Callable[[], bool], seconds: float, *, or_asked_again: bool = False) -> bool:
         """Go on without starting anything; False: it took too long, or somebody asked to stop again."""
         deadline = time.monotonic() + seconds
         while not condition():

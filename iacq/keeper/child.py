@@ -58,9 +58,7 @@ class Child:
         self._backoff = Backoff()
         self._started = 0.0
 
-    def start(
-        self, *, keeper_socket: socket.socket | None, bells: Mapping[int, Bell], foreign: Iterable[int]
-    ) -> None:
+    def start(self, *, keeper_socket: socket.socket | None, bells: Mapping[int, Bell], foreign: Iterable[int]) -> None:
         """Fork it, without the descriptors in `foreign` and the bells of other slots. Raises OSError."""
         parent = os.getpid()
         # A signal between fork and the child's own handlers would end up in the parent's wake-up pipe.

@@ -101,9 +101,7 @@ def list_jobs(jobs_root: Path) -> list[JobDirectory]:
             match = _NAME.fullmatch(entry.name)
             if match and entry.is_dir(follow_symlinks=False):
                 path = jobs_root / entry.name
-                found.append(
-                    JobDirectory(path=path, run_id=int(match[1]), fence=int(match[2]), step=match[3])
-                )
+                found.append(JobDirectory(path=path, run_id=int(match[1]), fence=int(match[2]), step=match[3]))
     return sorted(found, key=lambda job: (job.run_id, job.fence, job.step))
 
 

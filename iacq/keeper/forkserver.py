@@ -20,8 +20,7 @@ from iacq.keeper import process, wire
 from iacq.keeper.keeper import Keeper
 
 _PROGRAM = (
-    "import sys; sys.path.append(sys.argv[1]); "
-    "from iacq.keeper import forkserver; forkserver.main(int(sys.argv[2]))"
+    "import sys; sys.path.append(sys.argv[1]); from iacq.keeper import forkserver; forkserver.main(int(sys.argv[2]))"
 )
 
 

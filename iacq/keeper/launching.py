@@ -69,9 +69,7 @@ def _prepare(order: Order, spare: Spare | None) -> Spare:
     """Hand the order to a child that waits for its release."""
     child = spare or Spare()
     try:
-        child.prepare(
-            directory=order.directory, argv=order.argv, cwd=order.cwd, environment=order.environment
-        )
+        child.prepare(directory=order.directory, argv=order.argv, cwd=order.cwd, environment=order.environment)
     except wire.Closed:
         child.abandon()
         if spare is None:

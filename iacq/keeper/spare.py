@@ -36,13 +36,9 @@ class Spare:
                 _live(theirs.fileno())
         self.process = process.read_present(pid)
 
-    def prepare(
-        self, *, directory: Path, argv: tuple[str, ...], cwd: str, environment: Mapping[str, str]
-    ) -> None:
+    def prepare(self, *, directory: Path, argv: tuple[str, ...], cwd: str, environment: Mapping[str, str]) -> None:
         """Tell it what to become, once it is released. Raises wire.Closed if it is dead."""
-        self._line.send(
-            {"directory": str(directory), "argv": argv, "cwd": cwd, "environment": dict(environment)}
-        )
+        self._line.send({"directory": str(directory), "argv": argv, "cwd": cwd, "environment": dict(environment)})
 
     def release(self) -> None:
         """Let it become the program."""

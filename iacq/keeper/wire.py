@@ -38,9 +38,7 @@ class Connection:
         """Send one message. Without `wait` a receiver that does not read counts as gone. Raises Closed."""
         text = json.dumps(message).encode()
         frame = _LENGTH.pack(len(text)) + text
-        rights = (
-            [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
-        )
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
         try:
             sent = self._socket.sendmsg([frame], rights, 0 if wait else socket.MSG_DONTWAIT)
             if sent < len(frame) and not wait:

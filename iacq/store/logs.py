@@ -10,7 +10,6 @@ from iacq.domain.run import Phase, Status
 from iacq.store.schema import logs, runs
 from iacq.store.session import Raced, Transaction
 
-
 _CONTINUATION = bytes(range(0x80, 0xC0))
 """Bytes that no character of UTF-8 begins with."""
 

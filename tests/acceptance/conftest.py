@@ -2,7 +2,7 @@
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ BOTH = ["sqlite", "postgresql"]
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show with a failure what the system said meanwhile."""
     report = yield
     if report.failed:
@@ -98,9 +98,9 @@ def make_system(
     """Start a system of the test's own, with other settings."""
     with contextlib.ExitStack() as stack:
 
-        def make(kind: str = "sqlite", **settings: object) -> System:
+        def make(kind: str = "sqlite", *, slots: int = 3, **settings: str) -> System:
             url = make_database(kind, tmp_path / "database")
-            system = System(tmp_path / "system", url, **settings)
+            system = System(tmp_path / "system", url, slots=slots, **settings)
             request.node.stash[MARKS] = [(system, {})]
             return stack.enter_context(system)
 

@@ -45,15 +45,16 @@ class Fleet:
             return files.read_launch(found[-1]) if found else None
 
         launch = wait_until(read, 15, f"launch.json of run {run}")
-        assert launch.pid is not None
-        assert launch.keeper_pid is not None
+        assert launch is not None
         return launch
 
     def _named(self, name: str) -> int:
         def find() -> int | None:
             return next((pid for pid in self.family() if name_of(pid) == name), None)
 
-        return wait_until(find, 15, f"a process {name}")
+        pid = wait_until(find, 15, f"a process {name}")
+        assert pid is not None
+        return pid
 
 
 def send(number: signal.Signals, pids: Iterable[int]) -> None:

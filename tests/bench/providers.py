@@ -33,6 +33,8 @@ provider "aws" {
   skip_credentials_validation = true
   skip_metadata_api_check     = true
   skip_requesting_account_id  = true
+  skip_get_ec2_platforms      = true
+  skip_region_validation      = true
 }
 data "aws_iam_policy_document" "read" {
   statement {

@@ -28,9 +28,7 @@ class Agent:
         self.root = root
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(
-        self, behaviour: str, *, slots: int = 1, grace: float = 20, housekeeping: str = "idle"
-    ) -> "Agent":
+    def start(self, behaviour: str, *, slots: int = 1, grace: float = 20, housekeeping: str = "idle") -> "Agent":
         arguments = [str(self.root), str(slots), str(grace), behaviour, housekeeping]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.keeper.agent_program", *arguments],
@@ -97,9 +95,7 @@ def agent(tmp_path: Path) -> Iterator[Agent]:
 
 def test_a_clean_stop_leaves_nothing(agent: Agent, tmp_path: Path) -> None:
     agent.start("idle", slots=2, housekeeping="last_words")
-    family = wait_until(
-        lambda: len(agent.family()) == 8 and agent.family()
-    )  # fork server, 2 keepers, 2 spares
+    family = wait_until(lambda: len(agent.family()) == 8 and agent.family())  # fork server, 2 keepers, 2 spares
     assert family
     assert agent.stop() == 0
     assert not [one for one in family if processes.is_alive(one.pid)]
@@ -265,9 +261,7 @@ def test_an_end_that_nobody_saw_is_unknown(agent: Agent, tmp_path: Path) -> None
     wait_until(lambda: (tmp_path / "1.ended").read_text() == "unknown")
 
 
-def test_a_program_without_keeper_and_agent_is_managed_by_the_next_agent(
-    agent: Agent, tmp_path: Path
-) -> None:
+def test_a_program_without_keeper_and_agent_is_managed_by_the_next_agent(agent: Agent, tmp_path: Path) -> None:
     agent.start("work")
     directory = agent.order("trap '' INT; echo ready; sleep 60 & wait")
     jobs.until_ready(directory)

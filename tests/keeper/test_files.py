@@ -21,9 +21,7 @@ def test_a_launch_that_cannot_be_read_may_have_started(tmp_path: Path, text: str
     assert not files.give_word(tmp_path, run_id=1, fence=1)
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{", "{}", '{"outcome": "ended"}', '{"outcome": "ended", "returncode": "0"}']
-)
+@pytest.mark.parametrize("text", ["", "{", "{}", '{"outcome": "ended"}', '{"outcome": "ended", "returncode": "0"}'])
 def test_a_result_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / files.RESULT).write_text(text)
     assert files.read_result(tmp_path) is None
@@ -40,9 +38,7 @@ def test_the_first_result_stays(tmp_path: Path) -> None:
     result = files.read_result(tmp_path)
     assert result is not None
     assert result.returncode == 3
-    assert os.listdir(tmp_path) == [files.RESULT] or not [
-        name for name in os.listdir(tmp_path) if name[0] == "."
-    ]
+    assert os.listdir(tmp_path) == [files.RESULT] or not [name for name in os.listdir(tmp_path) if name[0] == "."]
 
 
 def test_a_word_without_its_result_is_completed(tmp_path: Path) -> None:

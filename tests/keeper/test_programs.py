@@ -96,9 +96,7 @@ def test_a_program_gets_no_descriptor_but_its_own(client: KeeperClient, tmp_path
     assert names == {"PATH", "PWD"} | ({"_"} & names)
 
 
-def test_a_program_begins_with_default_signals_in_a_session_of_its_own(
-    client: KeeperClient, tmp_path: Path
-) -> None:
+def test_a_program_begins_with_default_signals_in_a_session_of_its_own(client: KeeperClient, tmp_path: Path) -> None:
     job = jobs.shell_job(tmp_path, "cat /proc/self/status /proc/self/stat")
     client.start(job)
     assert client.wait(job.directory, 10) is not None
@@ -312,9 +310,7 @@ def test_a_keeper_has_nothing_of_its_agent(tmp_path: Path, monkeypatch: pytest.M
         assert found.session == keeper
 
 
-def test_a_result_that_cannot_be_written_is_still_told_and_written_later(
-    client: KeeperClient, tmp_path: Path
-) -> None:
+def test_a_result_that_cannot_be_written_is_still_told_and_written_later(client: KeeperClient, tmp_path: Path) -> None:
     job = jobs.shell_job(tmp_path, "true")
     obstacle = job.directory / files.RESULT
     job = jobs.shell_job(tmp_path, f"mkdir {obstacle}; exit 3")

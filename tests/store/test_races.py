@@ -6,7 +6,9 @@ each order is also forced: the second statement waits for the first one's lock a
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -279,7 +281,7 @@ def test_at_the_same_moment(world: World, name: str) -> None:
     for _ in range(ROUNDS):
         seen, first, second = prepare(world, pair)
         late = world.later if pair.second_is_late else world.database
-        results = at_once(lambda: world.database.attempt(first), lambda: late.attempt(second))
+        results = at_once(partial(world.database.attempt, first), partial(late.attempt, second))
         assert judge(seen, *results) in (pair.in_order, pair.reversed)
         clear(world, seen)
 
@@ -336,9 +338,10 @@ def test_one_message_delivered_eight_times(world: World) -> None:
         run = world.at(status, workspace=f"w-{status}", slot_id=1 if status is S.PLAN_QUEUED else 2)
         place = world.place(1 if status is S.PLAN_QUEUED else 2)
         phase = Phase.PLAN if status is S.PLAN_QUEUED else Phase.APPLY
-        results = at_once(
-            *[lambda: world.database.attempt(owning.claim, run.id, phase, run.attempt, place, lease_ms=LEASE_MS)] * 8
+        claim_it = partial(
+            owning.claim, run_id=run.id, phase=phase, attempt=run.attempt, place=place, lease_ms=LEASE_MS
         )
+        results = at_once(*[partial(world.database.attempt, claim_it)] * 8)
         assert [result is not None for result in results].count(True) == 1
         after = world.run(run.id)
         assert (after.status, after.fence, after.tries) == (claimed, run.fence + 1, 1)
@@ -355,19 +358,16 @@ def test_a_lease_that_ended_while_the_statement_waited_is_not_accepted(postgres_
         for change in ({"stage": "apply"}, None):  # the holder changed the row, or only locked it
             real.run(owning.renew, hold, lease_ms=300)
             where = sa.text("SELECT id FROM workspace_tasks WHERE id = :id FOR UPDATE").bindparams(id=run.id)
-            results: list[Any] = []
+            pool = ThreadPoolExecutor(1)
             with real.transaction() as tx:
                 tx.execute(where)
                 if change:
                     owning.enter_stage(tx, hold, change["stage"])
-                step = threading.Thread(
-                    target=lambda: results.append(real.attempt(owning.pass_point_of_no_return, hold, StartTier.HOT))
-                )
-                step.start()
-                wait_until(lambda: results or is_waiting(real), what="it waits")
-                wait_until(lambda: has_ended(real, run.id), what="the lease ends")
-            step.join(20)
-            assert results == [None], f"accepted after the lease ended; the holder changed {change}"
+                passed = pool.submit(real.attempt, owning.pass_point_of_no_return, hold, StartTier.HOT)
+                wait_until(partial(is_waiting, real), what="it waits")
+                wait_until(partial(has_ended, real, run.id), what="the lease ends")
+            pool.shutdown()
+            assert passed.result() is None, f"accepted after the lease ended; the holder changed {change}"
     finally:
         real.close()
 

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import sqlalchemy as sa
 
@@ -187,4 +189,4 @@ def test_every_change_is_kept_with_its_cause(world: World, core: Core) -> None:
     assert ways[0] == (None, transitions.Cause.ENQUEUED, S.PENDING)
     assert all(transitions.is_allowed(source, cause, target) for source, cause, target in ways[1:] if source)
     assert [event.target for event in events][-1] is S.APPLY_INTERRUPTED
-    assert all(before.at <= after.at for before, after in zip(events, events[1:], strict=False))
+    assert all(before.at <= after.at for before, after in itertools.pairwise(events))

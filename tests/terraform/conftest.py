@@ -57,9 +57,7 @@ def null_provider_source(tmp_path_factory) -> NullProvider:
 def run_terraform(terraform, tmp_path):
     """Run terraform with an environment of its own; returns the ended process, output as text."""
 
-    def run(
-        *arguments: str, cwd: Path, check: bool = True, **environment: str
-    ) -> subprocess.CompletedProcess:
+    def run(*arguments: str, cwd: Path, check: bool = True, **environment: str) -> subprocess.CompletedProcess:
         ended = subprocess.run(
             [terraform, *arguments],
             cwd=cwd,

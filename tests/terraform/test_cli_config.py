@@ -57,9 +57,7 @@ def test_terraform_accepts_it_and_asks_no_network(run_terraform, null_provider_s
         host_environ={"HOME": str(tmp_path)},
         tree=tree,
     )
-    ended = run_terraform(
-        "init", "-input=false", "-no-color", cwd=tree, TF_CLI_CONFIG_FILE=str(configuration)
-    )
+    ended = run_terraform("init", "-input=false", "-no-color", cwd=tree, TF_CLI_CONFIG_FILE=str(configuration))
     assert "problems with the CLI configuration" not in ended.stdout
     assert ("development overrides" in ended.stdout) == ("dev_overrides" in user)
     assert "Installed hashicorp/null v2.1.2" in ended.stdout

@@ -108,9 +108,7 @@ def test_an_apply_reads_like_terraforms(both):
 def test_first_error_is_the_same_with_and_without_json(run_terraform, tmp_path):
     (tmp_path / "main.tf").write_text('output "a" {\n  value = nothing.here\n}\n')
     first = [
-        events.first_error(
-            map(events.parse, run_terraform(*command, cwd=tmp_path, check=False).stdout.splitlines())
-        )
+        events.first_error(map(events.parse, run_terraform(*command, cwd=tmp_path, check=False).stdout.splitlines()))
         for command in (("plan", "-json"), ("plan",), ("plan", "-no-color"))
     ]
     words = [text.split() for text in first]
@@ -131,9 +129,7 @@ def test_progress_of_a_real_apply(run_terraform, tmp_path):
         progress.update(events.parse(line))
     state = json.loads((tmp_path / "terraform.tfstate").read_text())
     ids = {entry["name"]: entry["instances"][0]["attributes"]["id"] for entry in state["resources"]}
-    assert progress.completed == [
-        events.Completed(address="terraform_data.ok", action="create", id=ids["ok"])
-    ]
+    assert progress.completed == [events.Completed(address="terraform_data.ok", action="create", id=ids["ok"])]
     assert progress.counts() == {"planned": 0, "running": 0, "done": 1, "failed": 1}
     assert progress.error().startswith(
         "local-exec provisioner error\n\n  with terraform_data.bad,\n  on main.tf line 3"

@@ -42,9 +42,7 @@ def make_tree(tmp_path):
 def init(mirror, run_terraform, tmp_path):
     """Init as a plan phase does; returns (chosen installation, ended process)."""
 
-    def run(
-        tree: Path, source: Path | None = None, *, choice: Installation | None = None, check: bool = True
-    ):
+    def run(tree: Path, source: Path | None = None, *, choice: Installation | None = None, check: bool = True):
         chosen = choice or mirror.choose(tree)
         configuration = terraform_cli_config.write(
             tree.with_suffix(".tfrc"),
@@ -192,9 +190,7 @@ def test_a_package_that_differs_from_the_mirrors_stays_in_its_tree(
     other = tmp_path / "other"
     shutil.copytree(null_provider_source.unpacked, other)
     (next(other.rglob(provider_packages.PLATFORM)) / "LICENSE").write_text("another build")
-    tree = make_tree(
-        "second", lock=foreign_lock(provider_packages.h1(next(other.rglob(provider_packages.PLATFORM))))
-    )
+    tree = make_tree("second", lock=foreign_lock(provider_packages.h1(next(other.rglob(provider_packages.PLATFORM)))))
     chosen, _ = init(tree, other)
     assert chosen is Installation.SOURCE_ONLY
     assert not link_in(tree).resolve().is_relative_to(mirror.root)
@@ -252,9 +248,7 @@ def test_a_changed_package_is_noticed(mirror, make_tree, init, null_provider_sou
 
 def test_without_a_lock_file_or_with_a_broken_one(mirror, make_tree):
     assert mirror.choose(make_tree("none")) is Installation.MIRROR_THEN_SOURCE
-    broken = (
-        'provider "../../../etc" {\n  version = "1"\n}\nprovider "a/b/c" {\n  version = "../x"\n}\nprovider {'
-    )
+    broken = 'provider "../../../etc" {\n  version = "1"\n}\nprovider "a/b/c" {\n  version = "../x"\n}\nprovider {'
     assert mirror.choose(make_tree("broken", lock=broken)) is Installation.MIRROR_THEN_SOURCE
     with pytest.raises(InvalidInput, match="not HOST/NAMESPACE/TYPE"):
         mirror.link(make_tree("escape"), [Pin(address="../../x", version="1", h1="h1:x")])

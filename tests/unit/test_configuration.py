@@ -62,8 +62,7 @@ def test_override_files_replace_what_the_others_declare():
     local = 'terraform {\n  backend "local" {}\n}\n'
     assert configuration.read({"z.tf": S3, "a_override.tf": local}).backend == "local"
     assert (
-        configuration.read({"main.tf": S3, "override.tf.json": '{"terraform":{"backend":{"pg":{}}}}'}).backend
-        == "pg"
+        configuration.read({"main.tf": S3, "override.tf.json": '{"terraform":{"backend":{"pg":{}}}}'}).backend == "pg"
     )
     cloud = configuration.read({"main.tf": S3, "override.tf": "terraform {\n cloud {}\n}"})
     assert (cloud.backend, cloud.cloud) == (None, True)

@@ -14,9 +14,7 @@ HASH = "a" * 64
 MAKE: dict[str, Any] = {
     "lock_sha256": HASH,
     "terraform": {"path": "/bin/tf", "version": "1.11.4", "sha256": "b" * 64, "stat": (1, 2, 3, 4, 5)},
-    "providers": [
-        {"address": "hashicorp/null", "version": "2.1.2", "h1": "h1:abc=", "stat": (1, 2, 3, 4, 5)}
-    ],
+    "providers": [{"address": "hashicorp/null", "version": "2.1.2", "h1": "h1:abc=", "stat": (1, 2, 3, 4, 5)}],
     "path": "/work/42",
     "options": "c" * 64,
     "state": {"serial": 3, "lineage": "l"},
@@ -109,10 +107,7 @@ def test_no_lock_file_and_no_managed_state_are_fine_if_both_have_none() -> None:
 def test_a_broken_record_never_matches_and_never_crashes(broken: object) -> None:
     assert str(first_difference(broken, broken)).startswith("✗ Fingerprint of the plan lacks ")
     assert str(first_difference(made(), broken)).startswith("✗ Fingerprint of this place lacks ")
-    assert (
-        first_difference(broken, made(), hot=False)
-        == "✗ terraform version differs: planned unknown, found 1.11.4"
-    )
+    assert first_difference(broken, made(), hot=False) == "✗ terraform version differs: planned unknown, found 1.11.4"
 
 
 JSON = st.recursive(

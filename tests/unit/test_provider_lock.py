@@ -20,9 +20,7 @@ provider "example.com:8443/corp/thing" {
 
 provider "registry.terraform.io/hashicorp/broken" {
 """
-NULL = Locked(
-    address="registry.terraform.io/hashicorp/null", version="2.1.2", hashes=("h1:own", "zh:archive")
-)
+NULL = Locked(address="registry.terraform.io/hashicorp/null", version="2.1.2", hashes=("h1:own", "zh:archive"))
 THING = Locked(address="example.com:8443/corp/thing", version="1.0.0-rc1", hashes=("h1:thing",))
 
 
@@ -54,9 +52,7 @@ def test_choose_without_anything_locked():
 
 def test_retry_only_from_the_mirror_and_only_for_providers():
     missing = "Failed to query available provider packages"
-    assert (
-        provider_lock.retry_after(Installation.MIRROR_ONLY, ["x", missing]) is Installation.MIRROR_THEN_SOURCE
-    )
+    assert provider_lock.retry_after(Installation.MIRROR_ONLY, ["x", missing]) is Installation.MIRROR_THEN_SOURCE
     assert provider_lock.retry_after(Installation.MIRROR_ONLY, ["Backend initialization required"]) is None
     assert provider_lock.retry_after(Installation.MIRROR_THEN_SOURCE, [missing]) is None
     assert provider_lock.retry_after(Installation.SOURCE_ONLY, [missing]) is None

@@ -21,7 +21,7 @@ def test_files_it_names_exist() -> None:
 
 
 def test_commands_it_names_exist() -> None:
-    named = {name for name in re.findall(r"(?:`|^\$ )iacq ([a-z]+)", readme.README.read_text(), re.MULTILINE)}
+    named = set(re.findall(r"(?:`|^\$ )iacq ([a-z]+)", readme.README.read_text(), re.MULTILINE))
     known = set(cli.list_commands(None))  # type: ignore[arg-type]  # the root needs no context to list
     assert named <= known, named - known
 

@@ -58,9 +58,7 @@ def test_what_belongs_to_this_machine_is_never_packed(root: Path) -> None:
 
 def test_the_ignore_file_is_obeyed(root: Path) -> None:
     write(root, "a.zip", "keep.zip", "build/x", "sub/build/x", "docs/x", "docs/need/x", "# odd")
-    (root / ".terraformignore").write_text(
-        "# comment\r\n*.zip\r\n!keep.zip\n/build\ndocs/\n!docs/need/x\n\\# odd\n"
-    )
+    (root / ".terraformignore").write_text("# comment\r\n*.zip\r\n!keep.zip\n/build\ndocs/\n!docs/need/x\n\\# odd\n")
     assert names(root) == {".terraformignore", "main.tf", "keep.zip", "sub/build/x", "docs/need/x"}
 
 

@@ -13,9 +13,7 @@ from iacq.errors import InvalidInput
 
 
 def state(**more: object) -> bytes:
-    return json.dumps(
-        {"version": 4, "terraform_version": "1.11.4", "serial": 3, "lineage": "abc", **more}
-    ).encode()
+    return json.dumps({"version": 4, "terraform_version": "1.11.4", "serial": 3, "lineage": "abc", **more}).encode()
 
 
 def resource(**more: object) -> dict[str, object]:
@@ -146,9 +144,7 @@ def test_a_conflict_says_both_values() -> None:
     decision = state_file.decide_upload(read(CURRENT), read(state(lineage="def", serial=4)))
     assert "abc" in decision.reason
     assert "def" in decision.reason
-    assert (
-        "stored serial 3, offered 2" in state_file.decide_upload(read(CURRENT), read(state(serial=2))).reason
-    )
+    assert "stored serial 3, offered 2" in state_file.decide_upload(read(CURRENT), read(state(serial=2))).reason
 
 
 CONFIGURATION = """

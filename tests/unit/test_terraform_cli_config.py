@@ -204,7 +204,4 @@ def test_what_cannot_be_read_is_said_without_its_content(write, home):
 
 def test_no_home_at_all():
     assert terraform_user_config.read({}) == ""
-    assert (
-        os.fspath(cli_config.implied_mirrors({"XDG_DATA_DIRS": "/nowhere"}, Path("/nowhere")) or "none")
-        == "none"
-    )
+    assert os.fspath(cli_config.implied_mirrors({"XDG_DATA_DIRS": "/nowhere"}, Path("/nowhere")) or "none") == "none"

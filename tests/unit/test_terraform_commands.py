@@ -111,9 +111,7 @@ def test_what_cannot_be_passed_is_refused_by_name(values, message):
 def warning(name: str, file: str) -> terraform_events.Event:
     detail = f'The root module has no variable named "{name}" but a value was found in file "{file}". If you'
     said = {"severity": "warning", "summary": "Value for undeclared variable", "detail": detail}
-    return terraform_events.parse(
-        json.dumps({"@message": "Warning", "type": "diagnostic", "diagnostic": said})
-    )
+    return terraform_events.parse(json.dumps({"@message": "Warning", "type": "diagnostic", "diagnostic": said}))
 
 
 def test_undeclared():

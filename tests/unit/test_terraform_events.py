@@ -49,9 +49,7 @@ def diagnostic(**more):
             "a.b[0] (local-exec): hi there",
         ),
         (
-            line(
-                "change_summary", "Plan: 1 to add, 0 to change, 0 to destroy.", changes={"operation": "plan"}
-            ),
+            line("change_summary", "Plan: 1 to add, 0 to change, 0 to destroy.", changes={"operation": "plan"}),
             "\nPlan: 1 to add, 0 to change, 0 to destroy.",
         ),
         (
@@ -90,17 +88,14 @@ def test_a_line_is_shown_in_terraforms_words(text, expected):
 
 
 def test_colours_are_terraforms():
-    assert (
-        events.render(events.parse(line("apply_start", "x: Creating..."))) == "\x1b[1mx: Creating...\x1b[0m"
-    )
+    assert events.render(events.parse(line("apply_start", "x: Creating..."))) == "\x1b[1mx: Creating...\x1b[0m"
     assert events.strip_colours("\x1b[1;31mred\x1b[0m \x1b]8;;http://x\x07link\x1b]8;;\x07") == "red link"
 
 
 def test_a_diagnostic_is_a_box():
     text = diagnostic(
         summary="Invalid operand",
-        detail="Unsuitable value: a number is required, and this sentence is long enough to be wrapped."
-        "\n  kept as is",
+        detail="Unsuitable value: a number is required, and this sentence is long enough to be wrapped.\n  kept as is",
         address="a.b",
         range={"filename": "main.tf", "start": {"line": 2, "column": 15}},
         snippet={
@@ -149,9 +144,7 @@ def test_a_huge_line_is_cut_with_a_note():
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.sampled_from(["", "a", "two\nlines", "error", "plan"]),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "value", "addr"]), inner)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "value", "addr"]), inner),
     max_leaves=6,
 )
 # A busy machine is no failure: no deadline, and slow generation is accepted.
@@ -176,9 +169,7 @@ def test_events_of_any_shape_are_taken(kind, more):
 
 @patient
 @given(
-    st.fixed_dictionaries(
-        dict.fromkeys(("severity", "summary", "detail", "address", "range", "snippet"), json_values)
-    )
+    st.fixed_dictionaries(dict.fromkeys(("severity", "summary", "detail", "address", "range", "snippet"), json_values))
 )
 def test_diagnostics_of_any_shape_are_taken(said):
     event = events.parse(line("diagnostic", diagnostic=said))

@@ -44,7 +44,7 @@ class Died(BaseException):
     """SIGKILL: nothing of the process runs any more, not even an `except Exception`."""
 
 
-class Broken(AssertionError):
+class Broken(AssertionError):  # noqa: N818 - it says what happened
     """An invariant does not hold."""
 
 
@@ -135,12 +135,8 @@ class Cluster:
             self.between(holder[0])
 
         workshop = ScriptedWorkshop(seat.root, self._links, before=before)
-        keeper = ScriptedKeeper(
-            seat.machine, boottime=self.clock.boottime, script=self._script, before=before
-        )
-        place = Place(
-            pod_name=pod.name, slot_id=slot_id, agent_id=pod.registration.agent_id, boot=str(seat.boots)
-        )
+        keeper = ScriptedKeeper(seat.machine, boottime=self.clock.boottime, script=self._script, before=before)
+        place = Place(pod_name=pod.name, slot_id=slot_id, agent_id=pod.registration.agent_id, boot=str(seat.boots))
         worker = SlotWorker(core=self.core, place=place, keeper=keeper, workshop=workshop, jobs=workshop.jobs)
         seat.keeper = keeper
         seat.process = SlotProcess(worker=worker, keeper=keeper)

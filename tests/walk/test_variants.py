@@ -17,8 +17,12 @@ STEPS = 300
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_variant_is_found(sqlite_template: Path, tmp_path: Path, name: str) -> None:
     make = functools.partial(VariantDatabase, replaced=VARIANTS[name])
-    with pytest.raises(Broken, match=r"seed \d+, after \d+ steps"):
+
+    def walk_until_broken() -> None:
         for seed in range(1, SEEDS + 1):
             url = f"sqlite:///{shutil.copy(sqlite_template, tmp_path / f'{seed}.db')}"
             with walking(url, tmp_path / str(seed), seed, make) as walk:
                 walk.run(STEPS)
+
+    with pytest.raises(Broken, match=r"seed \d+, after \d+ steps"):
+        walk_until_broken()

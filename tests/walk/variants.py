@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from iacq.domain.run import Phase, Run, StartTier, Status
+from iacq.domain.run import Phase, Run, Status
 from iacq.domain.slot import Place
 from iacq.domain.transitions import Cause
 from iacq.messages import Doorbell
 from iacq.store import outbox, runs, slots
 from iacq.store.protocol import owning, recovering
-from iacq.store.protocol.owning import Hold
 from iacq.store.schema import runs as table
 from iacq.store.session import Database, Transaction
 
@@ -81,16 +80,9 @@ def send_and_forget(tx: Transaction) -> list[Doorbell]:
     return bells
 
 
-def pass_whoever_holds_the_run(tx: Transaction, hold: Hold, tier: StartTier) -> Run:
-    """The point of no return asks for neither fence nor owner, lease or cancel."""
-    values = {"effects_at_ms": tx.now, "effects_fence": hold.fence, "start_tier": tier}
-    return runs.change(tx, hold.run_id, **values)
-
-
 VARIANTS: dict[str, Replaced] = {
     "a claim looks at neither attempt nor slot": {owning.claim: claim_whatever_the_attempt},
     "a lost lease forgets effects": {recovering.lose_lease: lose_lease_and_forget_effects},
     "a lost lease keeps its owner": {recovering.lose_lease: lose_lease_and_keep_the_owner},
     "the outbox forgets at sending": {outbox.take_due: send_and_forget},
-    "the point of no return asks nobody": {owning.pass_point_of_no_return: pass_whoever_holds_the_run},
 }
