@@ -20,7 +20,6 @@ from iacq.errors import Unavailable
 from iacq.ports import ArtifactStore
 from iacq.services.core import Core
 from iacq.settings import Settings
-from iacq.store.artifacts import DatabaseArtifacts
 from iacq.store.session import Database
 
 if TYPE_CHECKING:
@@ -73,6 +72,8 @@ def _core(settings: Settings, *, pool_size: int) -> Core:
 def _artifacts(settings: Settings, database: Database) -> ArtifactStore:
     if database.is_sqlite:
         return FileArtifacts(settings.home / "artifacts")
+    from iacq.store.blobs import DatabaseArtifacts
+
     return DatabaseArtifacts(database)
 
 

@@ -2,7 +2,7 @@
 
 Times that iacq compares are integer milliseconds since the epoch (`…_ms`, `…_until`); the TIMESTAMP columns are
 written for other readers of `workspace_tasks` and never read here. That table may hold rows that iacq did not write:
-their `fence` is NULL, and every constraint, index and query of iacq is limited to the others.
+their `fence` is NULL, and every constraint, index and query of iacq is limited to the others. Indexes are in `indexes`.
 """
 
 from __future__ import annotations
@@ -11,18 +11,16 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
-from iacq.domain import transitions
 from iacq.domain.run import RunType, Status
 from iacq.domain.slot import SlotStatus
 
 metadata = sa.MetaData()
 
 
-def _in(column: str, values: Iterable[str]) -> str:
+def is_in(column: str, values: Iterable[str]) -> str:
+    """Write a condition for a constraint or an index."""
     return f"{column} IN ({', '.join(repr(str(value)) for value in sorted(values))})"
 
-
-_STATE_CHANGING = _in("task_type", [kind for kind in RunType if kind.changes_state])
 
 runs = sa.Table(
     "workspace_tasks",
@@ -83,56 +81,19 @@ runs = sa.Table(
     sa.Column("queued_ms", sa.BigInteger),
     sa.Column("started_ms", sa.BigInteger),
     sa.Column("completed_ms", sa.BigInteger),
-    sa.CheckConstraint(f"fence IS NULL OR {_in('status', Status)}", name="ck_workspace_tasks_status"),
-    sa.CheckConstraint(f"fence IS NULL OR {_in('task_type', RunType)}", name="ck_workspace_tasks_type"),
+    sa.CheckConstraint(f"fence IS NULL OR {is_in('status', Status)}", name="ck_workspace_tasks_status"),
+    sa.CheckConstraint(f"fence IS NULL OR {is_in('task_type', RunType)}", name="ck_workspace_tasks_type"),
     sa.CheckConstraint(
         "fence IS NULL OR status <> 'apply_interrupted' OR effects_at_ms IS NOT NULL",
         name="ck_workspace_tasks_interrupted",
     ),
     sa.CheckConstraint(
-        f"fence IS NULL OR NOT ({_in('status', {Status.CONFIRMED, Status.APPLY_QUEUED, Status.APPLYING})})"
+        f"fence IS NULL OR NOT ({is_in('status', {Status.CONFIRMED, Status.APPLY_QUEUED, Status.APPLYING})})"
         " OR confirmed_ms IS NOT NULL",
         name="ck_workspace_tasks_confirmed",
     ),
     sqlite_autoincrement=True,
 )
-
-sa.Index("idx_workspace_tasks_plan_hash", runs.c.plan_hash)
-sa.Index("idx_workspace_tasks_warmup_agent", runs.c.warmup_agent_id, runs.c.warmup_status)
-sa.Index(
-    "idx_workspace_tasks_apply_pending_warmup",
-    runs.c.status,
-    runs.c.warmup_status,
-    runs.c.warmup_expires_at,
-    sqlite_where=sa.text("status = 'apply_pending'"),
-    postgresql_where=sa.text("status = 'apply_pending'"),
-)
-
-
-def _partial(name: str, columns: list[sa.Column[object]], where: str, *, unique: bool) -> None:
-    condition = sa.text(f"fence IS NOT NULL AND {where}")
-    sa.Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
-
-
-_partial(
-    "uq_iacq_one_active_run",
-    [runs.c.workspace_id],
-    f"{_STATE_CHANGING} AND {_in('status', transitions.ACTIVE)}",
-    unique=True,
-)
-_partial(
-    "uq_iacq_idempotency_key",
-    [runs.c.workspace_id, runs.c.idempotency_key],
-    "idempotency_key IS NOT NULL",
-    unique=True,
-)
-_partial(
-    "ix_iacq_unended",
-    [runs.c.status, runs.c.priority, runs.c.id],
-    _in("status", set(Status) - transitions.ENDED),
-    unique=False,
-)
-_partial("ix_iacq_workspace", [runs.c.workspace_id, runs.c.id], "status IS NOT NULL", unique=False)
 
 workspaces = sa.Table(
     "iacq_workspaces",
@@ -193,10 +154,9 @@ slots = sa.Table(
     sa.Column("task_type", sa.String(20)),
     sa.Column("closed", sa.String(20)),  # NULL: open
     sa.Column("updated_ms", sa.BigInteger, nullable=False),
-    sa.CheckConstraint(_in("status", SlotStatus), name="ck_iacq_slots_status"),
+    sa.CheckConstraint(is_in("status", SlotStatus), name="ck_iacq_slots_status"),
     sa.CheckConstraint("(status = 'idle') = (run_id IS NULL)", name="ck_iacq_slots_hold"),
 )
-sa.Index("ix_iacq_slots_pool", slots.c.pool, slots.c.status)
 
 outbox = sa.Table(
     "iacq_outbox",  # one row per queued phase, until its claim

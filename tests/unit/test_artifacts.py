@@ -11,7 +11,7 @@ import pytest
 from iacq.adapters.artifacts_files import FileArtifacts
 from iacq.errors import NotFound
 from iacq.ports import ArtifactStore
-from iacq.store.artifacts import DatabaseArtifacts
+from iacq.store.blobs import DatabaseArtifacts
 from iacq.store.session import Database
 from iacq.testing.storage import MemoryArtifacts
 

@@ -73,7 +73,9 @@ class LogWriter:
                     self._store(text[stored : stored + _CHUNK])
                     stored += _CHUNK
                 if file is not None and noted:
-                    file.write_text(str(noted))
+                    # Without the note a successor logs some lines twice; the directory goes once the run is not ours.
+                    with contextlib.suppress(OSError):
+                        file.write_text(str(noted))
             except Unavailable:
                 with self._lock:
                     self._pending.insert(0, text[stored:])

@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 from alembic import context
 
+from iacq.store import indexes  # noqa: F401 - they belong to the metadata that is compared
 from iacq.store.schema import metadata
 from iacq.store.session import Database
 

@@ -1,0 +1,52 @@
+"""The indexes of the tables. Only migrations import this: conditions of indexes make SQLAlchemy load whole dialects.
+
+The unique ones are part of the protocol: one active state-changing run per workspace, one run per idempotency key.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from iacq.domain import transitions
+from iacq.domain.run import RunType, Status
+from iacq.store.schema import is_in, runs, slots
+
+_STATE_CHANGING = is_in("task_type", [kind for kind in RunType if kind.changes_state])
+
+sa.Index("idx_workspace_tasks_plan_hash", runs.c.plan_hash)
+sa.Index("idx_workspace_tasks_warmup_agent", runs.c.warmup_agent_id, runs.c.warmup_status)
+sa.Index(
+    "idx_workspace_tasks_apply_pending_warmup",
+    runs.c.status,
+    runs.c.warmup_status,
+    runs.c.warmup_expires_at,
+    sqlite_where=sa.text("status = 'apply_pending'"),
+    postgresql_where=sa.text("status = 'apply_pending'"),
+)
+
+
+def _partial(name: str, columns: list[sa.Column[object]], where: str, *, unique: bool) -> None:
+    condition = sa.text(f"fence IS NOT NULL AND {where}")
+    sa.Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
+
+
+_partial(
+    "uq_iacq_one_active_run",
+    [runs.c.workspace_id],
+    f"{_STATE_CHANGING} AND {is_in('status', transitions.ACTIVE)}",
+    unique=True,
+)
+_partial(
+    "uq_iacq_idempotency_key",
+    [runs.c.workspace_id, runs.c.idempotency_key],
+    "idempotency_key IS NOT NULL",
+    unique=True,
+)
+_partial(
+    "ix_iacq_unended",
+    [runs.c.status, runs.c.priority, runs.c.id],
+    is_in("status", set(Status) - transitions.ENDED),
+    unique=False,
+)
+_partial("ix_iacq_workspace", [runs.c.workspace_id, runs.c.id], "status IS NOT NULL", unique=False)
+sa.Index("ix_iacq_slots_pool", slots.c.pool, slots.c.status)
