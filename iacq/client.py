@@ -245,9 +245,9 @@ class Client:
 
     def outputs(self, workspace: str) -> dict[str, Any]:
         """Return the outputs of the last apply: name → {value, type, sensitive}. Raises NotFound."""
-        self.workspace(workspace)
+        since = self.workspace(workspace).created_at  # an earlier workspace of that name may have left runs
         for run in self.list(workspace=workspace, status=[Status.APPLIED], limit=20):
-            if enqueuing.has_artifact(self._core, run, "outputs"):
+            if run.created_at >= since and enqueuing.has_artifact(self._core, run, "outputs"):
                 found: dict[str, Any] = json.loads(load_artifact(self._core, workspace, run.id, "outputs"))
                 return found
         raise NotFound(f"nothing was applied in workspace {workspace} yet", field="workspace")

@@ -114,6 +114,10 @@ KEEPER_GONE = "keeper_gone"
 """Code of the error that means: not started, and never will be, since there is no keeper any more."""
 
 
+KEEPER_BUSY = "busy"
+"""Code of the error that means: not started, since an earlier program of this slot has not ended yet."""
+
+
 class Keeper(Protocol):
     """Starts programs that outlive the slot's process."""
 

@@ -33,6 +33,14 @@ def duration(text: str) -> float:
     return float(match[1]) * _UNITS[match[2] or "s"]
 
 
+def positive_duration(text: str) -> float:
+    """Read a time that is not zero. Raises ValueError."""
+    seconds = duration(text)
+    if seconds <= 0:
+        raise ValueError("it must be longer than nothing")
+    return seconds
+
+
 def size(text: str) -> int:
     """Read `64MiB`, `1GiB` or plain bytes; returns bytes. Raises ValueError."""
     match = re.fullmatch(r"(\d+)\s*([KMGT]iB|B)?", text.strip(), re.IGNORECASE)
@@ -88,7 +96,7 @@ class Settings:
     cancel_grace_plan: float = _setting("30s", "from SIGINT to SIGKILL of a plan", duration)
     cancel_grace_apply: float = _setting("15m", "from SIGINT to SIGKILL of an apply", duration)
     stop_grace: float = _setting("30s", "how long a stopping pod lets running phases end", duration)
-    plan_expires: float = _setting("7d", "after which an unconfirmed plan is discarded", duration)
+    plan_expires: float = _setting("7d", "after which an unconfirmed plan is discarded", positive_duration)
     reserve_for: float = _setting("24h", "how long a slot is kept for an unconfirmed plan", duration)
     workdir_keep: float = _setting("1h", "how long the directory of a failed run is kept", duration)
     disk_floor: int = _setting("1GiB", "free space below which a run does not start", size)

@@ -95,4 +95,4 @@ def check_source(core: Core, workspace: Workspace, *, import_state: bool, ignore
         )
     new = prepare(core, workspace.name, facts.state)
     if new is not None:
-        core.database.run(states.add, workspace.name, new, run_id=None)
+        core.database.attempt(states.add, workspace.name, new, run_id=None)  # None: another enqueue imported it

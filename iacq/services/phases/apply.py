@@ -15,6 +15,7 @@ from iacq.domain.terraform_commands import PLAN_FILE
 from iacq.domain.tiers import Found
 from iacq.domain.transitions import Cause
 from iacq.errors import Conflict, PhaseFailed, Unavailable
+from iacq.keeper import files
 from iacq.ports import EndUnknown
 from iacq.services import states
 from iacq.services.core import record_artifacts
@@ -99,6 +100,8 @@ def start(ctx: PhaseContext, tier: StartTier) -> Path | None:
 
     None: terraform was not started, and the run was settled accordingly.
     """
+    # Whoever comes next in this place and finds this directory without a launch.json knows that nothing was started.
+    files.make_job_directory(ctx.job_directory("apply"))
     passed = ctx.persist(lambda: ctx.core.database.attempt(owning.pass_point_of_no_return, ctx.hold, tier))
     if passed is None:
         _refused(ctx)

@@ -13,8 +13,8 @@ from iacq import log
 from iacq.domain import terraform_events
 from iacq.domain.run import Phase
 from iacq.domain.terraform_events import Event, Progress
-from iacq.errors import PhaseFailed, Unavailable
-from iacq.ports import KEEPER_GONE, EndUnknown, Job
+from iacq.errors import Conflict, PhaseFailed, Unavailable
+from iacq.ports import KEEPER_BUSY, KEEPER_GONE, EndUnknown, Job
 from iacq.services.phases.context import PhaseContext
 from iacq.services.phases.lease import Cancelled, LeaseLost
 
@@ -94,8 +94,9 @@ def start(
     )
     try:
         started = ctx.worker.keeper.start(wanted)
-    except Unavailable as error:
-        if error.code != KEEPER_GONE:
+    except (Unavailable, Conflict) as error:
+        busy = error.code == KEEPER_BUSY and ctx.worker.keeper.word(directory, run_id=ctx.run.id, fence=ctx.hold.fence)
+        if not busy and error.code != KEEPER_GONE:
             raise
         raise NotStarted from error  # its word is on disk; another slot's keeper may do it
     if not started:

@@ -116,12 +116,9 @@ def _settle_run(worker: SlotWorker, run: Run) -> bool:
             logger.warning("its slot process died: now %s", back.status, extra=log.ids(run=run.id))
             core.ring_control(DISPATCH)
         return back is not None
-    directory = worker.jobs / f"{run.id}-{run.effects_fence}-apply"
-    if directory.exists():
-        return False  # `_settle_job` has it
-    return worker.keeper.word(directory, run_id=run.id, fence=run.effects_fence) and _never_started(
-        worker, run, run.effects_fence
-    )
+    # With effects, its job directory was made before they were: `_settle_job` has it. If there is none this is another
+    # disk under the same name, and nobody here can tell whether terraform was started: a person decides.
+    return False
 
 
 def open_slot(worker: SlotWorker) -> bool:
