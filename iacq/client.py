@@ -244,7 +244,13 @@ class Client:
         return found
 
     def outputs(self, workspace: str) -> dict[str, Any]:
-        """Return the outputs of the last apply: name → {value, type, sensitive}. Raises NotFound."""
+        """Return the outputs: name → {value, type, sensitive}. Raises NotFound before the first apply.
+
+        From the managed state, sensitive ones included; else as terraform printed them, those left out.
+        """
+        kept = states.outputs(self._core, workspace)
+        if kept is not None:
+            return kept
         since = self.workspace(workspace).created_at  # an earlier workspace of that name may have left runs
         for run in self.list(workspace=workspace, status=[Status.APPLIED], limit=20):
             if run.created_at >= since and enqueuing.has_artifact(self._core, run, "outputs"):

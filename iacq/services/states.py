@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 from iacq.domain import state_file
 from iacq.domain.workspace import Workspace
@@ -38,6 +39,18 @@ def current(core: Core, workspace: str) -> tuple[StateVersion, bytes] | None:
     if version is None:
         return None
     return version, pull(core, workspace, version.version)
+
+
+def outputs(core: Core, workspace: str) -> dict[str, Any] | None:
+    """Return the outputs in the newest managed state; None if there is none."""
+    present = current(core, workspace)
+    state = state_file.read(present[1]) if present else None
+    if state is None:
+        return None
+    return {
+        name: {"value": output.value, "type": output.type, "sensitive": output.sensitive}
+        for name, output in state.outputs.items()
+    }
 
 
 def pull(core: Core, workspace: str, version: int | None = None) -> bytes:

@@ -19,8 +19,7 @@ def resend_after(rings: int) -> int:
 
 
 def put(tx: Transaction, run: Run, phase: Phase, queue: str) -> Doorbell:
-    """Keep the bell of this attempt; whoever wrote it rings after the commit."""
-    tx.execute(outbox.delete().where(outbox.c.run_id == run.id))
+    """Keep the bell of this attempt; whoever wrote it rings after the commit. A run that waits has none yet."""
     tx.execute(
         outbox.insert().values(
             run_id=run.id,

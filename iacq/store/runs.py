@@ -217,9 +217,13 @@ def _record(
     )
 
 
+_GET = sa.select(*_COLUMNS).where(runs.c.id == sa.bindparam("run_id"), runs.c.fence.is_not(None))
+"""Built once: it is the question that is asked most."""
+
+
 def get(tx: Transaction, run_id: int) -> Run | None:
     """Return a run, or None if there is none of that id that iacq wrote."""
-    row = tx.execute(sa.select(*_COLUMNS).where(runs.c.id == run_id, runs.c.fence.is_not(None))).first()
+    row = tx.connection.execute(_GET, {"run_id": run_id}).first()
     return to_run(row) if row else None
 
 

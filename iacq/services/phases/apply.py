@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from iacq import log
-from iacq.domain import recovery, state_file, terraform_commands, terraform_events, tiers
+from iacq.domain import recovery, terraform_commands, terraform_events, tiers
 from iacq.domain.run import Run, StartTier, Status
 from iacq.domain.terraform_commands import PLAN_FILE
 from iacq.domain.tiers import Found
@@ -257,17 +257,10 @@ def _save_state(ctx: PhaseContext, effects_fence: int) -> str | None:
 
 
 def _outputs(ctx: PhaseContext, outcome: Outcome) -> list[Artifact]:
-    """Keep the outputs: from the managed state, sensitive ones included, else as terraform printed them."""
-    if outcome.returncode != 0:
+    """Keep the outputs as terraform printed them, where no managed state has them."""
+    if ctx.managed or outcome.returncode != 0:
         return []
-    file = ctx.directory.tree / STATE_FILE
-    found: dict[str, Any] = outcome.progress.outputs
-    if ctx.managed and file.exists() and (state := state_file.read(file.read_bytes())) is not None:
-        found = {
-            name: {"value": output.value, "type": output.type, "sensitive": output.sensitive}
-            for name, output in state.outputs.items()
-        }
-    return [ctx.store("outputs", json.dumps(found).encode())]
+    return [ctx.store("outputs", json.dumps(outcome.progress.outputs).encode())]
 
 
 class _Report:

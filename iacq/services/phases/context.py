@@ -40,6 +40,7 @@ class SlotWorker:
     workshop: Workshop
     jobs: Path  # directory of the keeper's job directories
     lease: Lease | None = None  # of the phase that runs now
+    kept_inputs: tuple[int, Inputs] | None = None  # run, and what it was enqueued with: its apply needs it again
     stop_at: float | None = None  # monotonic seconds when a running phase is interrupted; None: nobody asked to stop
     lock: threading.Lock = field(default_factory=threading.Lock)  # one of: a phase, settling what a predecessor left
 
@@ -81,7 +82,10 @@ class PhaseContext:
     @functools.cached_property
     def inputs(self) -> Inputs:
         """What the run was enqueued with."""
-        return Inputs.from_json(self.load(enqueuing.INPUTS))
+        kept = self.worker.kept_inputs
+        if kept is None or kept[0] != self.run.id:
+            kept = self.worker.kept_inputs = (self.run.id, Inputs.from_json(self.load(enqueuing.INPUTS)))
+        return kept[1]
 
     @property
     def directory(self) -> RunTree:
