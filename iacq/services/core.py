@@ -12,7 +12,7 @@ from iacq.ports import ArtifactStore, Clock, Dispatcher, Sealer, Source
 from iacq.settings import Settings
 from iacq.store import artifacts
 from iacq.store.artifacts import Artifact
-from iacq.store.session import Database, Transaction
+from iacq.store.session import Database
 
 logger = log.get(__name__)
 
@@ -77,9 +77,3 @@ def load_artifact(core: Core, workspace: str, run_id: int, kind: str) -> bytes:
     if hashlib.sha256(plain).hexdigest() != found.sha256:
         raise PhaseFailed(f"the stored {kind} of run {run_id} is not what was stored", code="hash_mismatch")
     return plain
-
-
-def record_artifacts(tx: Transaction, run_id: int, found: list[Artifact]) -> None:
-    """Remember artifacts that were stored."""
-    for artifact in found:
-        artifacts.record(tx, run_id, artifact)

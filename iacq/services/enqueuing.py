@@ -19,7 +19,7 @@ from iacq.domain.workspace import Workspace
 from iacq.errors import Conflict, InvalidInput
 from iacq.messages import DISPATCH
 from iacq.services import states
-from iacq.services.core import Core, bound_to, record_artifacts, store_artifact
+from iacq.services.core import Core, bound_to, store_artifact
 from iacq.store import artifacts, runs, workspaces
 from iacq.store.protocol import waiting
 from iacq.store.runs import NewRun
@@ -153,7 +153,7 @@ def _store(
         store_artifact(core, run.workspace, run.id, SOURCE, packed, version=0),
         store_artifact(core, run.workspace, run.id, INPUTS, inputs.to_json(), version=0),
     ]
-    record_artifacts(tx, run.id, stored)
+    artifacts.record(tx, run.id, stored)
     return run
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -20,14 +22,13 @@ class Artifact:
     key: str  # in the artifact store
 
 
-def record(tx: Transaction, run_id: int, artifact: Artifact) -> None:
-    """Remember where an artifact is; a later claim's replaces an earlier one's."""
-    tx.execute(artifacts.delete().where(artifacts.c.run_id == run_id, artifacts.c.kind == artifact.kind))
-    tx.execute(
-        artifacts.insert().values(
-            run_id=run_id, kind=artifact.kind, sha256=artifact.sha256, size=artifact.size, key=artifact.key
-        )
-    )
+def record(tx: Transaction, run_id: int, found: Sequence[Artifact]) -> None:
+    """Remember where artifacts are; a later claim's replace an earlier one's."""
+    if not found:
+        return
+    kinds = [artifact.kind for artifact in found]
+    tx.execute(artifacts.delete().where(artifacts.c.run_id == run_id, artifacts.c.kind.in_(kinds)))
+    tx.execute(artifacts.insert().values([{"run_id": run_id, **dataclasses.asdict(artifact)} for artifact in found]))
 
 
 def find(tx: Transaction, run_id: int, kind: str) -> Artifact | None:

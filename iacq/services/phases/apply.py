@@ -18,13 +18,13 @@ from iacq.errors import Conflict, PhaseFailed, Unavailable
 from iacq.keeper import files
 from iacq.ports import EndUnknown
 from iacq.services import states
-from iacq.services.core import record_artifacts
 from iacq.services.phases import initializing, job
 from iacq.services.phases.context import PhaseContext
 from iacq.services.phases.job import Outcome, Stopped
 from iacq.services.phases.lease import LeaseLost
 from iacq.services.phases.plan import STATE_FILE, take_fingerprint
 from iacq.services.phases.statewriter import StateWriter
+from iacq.store import artifacts
 from iacq.store import states as state_rows
 from iacq.store.artifacts import Artifact
 from iacq.store.protocol import owning, recovering
@@ -292,11 +292,11 @@ class _Report:
 
     def _as_owner(self, tx: Transaction) -> Run:
         finished = owning.finish_apply(tx, self._ctx.hold, self._target, **self._values)
-        record_artifacts(tx, finished.id, self._stored)
+        artifacts.record(tx, finished.id, self._stored)
         return finished
 
     def _late(self, tx: Transaction) -> Run:
         target = Status.APPLIED if self._target is Status.APPLIED else Status.FAILED
         reported = recovering.late_report(tx, self._ctx.run.id, self._effects_fence, target, **self._values)
-        record_artifacts(tx, reported.id, self._stored)
+        artifacts.record(tx, reported.id, self._stored)
         return reported

@@ -13,14 +13,13 @@ from iacq.domain.transitions import Cause
 from iacq.errors import IacqError, Unavailable
 from iacq.messages import DISPATCH
 from iacq.ports import EndUnknown
-from iacq.services.core import record_artifacts
 from iacq.services.phases import apply, plan
 from iacq.services.phases.context import PhaseContext, SlotWorker
 from iacq.services.phases.job import NotStarted, PodStopping
 from iacq.services.phases.lease import Cancelled, Lease, LeaseLost
 from iacq.services.phases.logwriter import LogWriter
 from iacq.services.phases.plan import Planned
-from iacq.store import runs, workspaces
+from iacq.store import artifacts, runs, workspaces
 from iacq.store.protocol import owning
 from iacq.store.protocol.owning import Hold, PlanResult
 from iacq.store.session import Transaction
@@ -104,7 +103,8 @@ def _run_plan(ctx: PhaseContext) -> None:
     try:
         for stage, timing, step in plan.STEPS:
             ctx.lease.check()
-            _enter(ctx, stage)
+            if stage != owning.FIRST_STAGE[ctx.phase]:
+                _enter(ctx, stage)
             with _timed(ctx, timing):
                 step(ctx, planned)
         ctx.lease.check()
@@ -184,7 +184,7 @@ def error_values(error: Exception) -> dict[str, Any]:
 
 def _finish_plan(tx: Transaction, ctx: PhaseContext, planned: Planned, result: PlanResult) -> Any:
     finished = owning.finish_plan(tx, ctx.hold, ctx.worker.place, result)
-    record_artifacts(tx, ctx.run.id, planned.artifacts or [])
+    artifacts.record(tx, ctx.run.id, planned.artifacts or [])
     return finished
 
 

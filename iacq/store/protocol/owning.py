@@ -19,6 +19,7 @@ from iacq.store.schema import runs as table
 from iacq.store.session import Raced, Transaction
 
 QUEUED_FOR = {Phase.PLAN: Status.PLAN_QUEUED, Phase.APPLY: Status.APPLY_QUEUED}
+FIRST_STAGE = {Phase.PLAN: "fetch", Phase.APPLY: "verify"}
 RUNNING_IN = {Phase.PLAN: Status.PLANNING, Phase.APPLY: Status.APPLYING}
 
 
@@ -57,7 +58,7 @@ def claim(tx: Transaction, run_id: int, phase: Phase, attempt: int, place: Place
         tries=table.c.tries + 1,
         owner=place.owner,
         lease_until=tx.now + lease_ms,
-        stage="verify" if phase is Phase.APPLY else "fetch",
+        stage=FIRST_STAGE[phase],
         agent_id=place.agent_id,
         pod_name=place.pod_name,
         slot_id=place.slot_id,
