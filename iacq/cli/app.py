@@ -22,7 +22,7 @@ def connect(settings: Settings) -> Client:
     from iacq.client import Client
 
     if settings.database_url is None and not (settings.home / "iacq.db").exists():
-        from iacq.cli import schema
+        from iacq.bootstrap import schema
 
         schema.prepare(settings)
     return Client.from_env(settings)

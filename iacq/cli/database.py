@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from iacq.cli import output, schema
+from iacq.bootstrap import schema
+from iacq.cli import output
 from iacq.cli.app import App
 from iacq.cli.command import Command, Group, pass_app
 from iacq.errors import Unavailable

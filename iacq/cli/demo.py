@@ -41,12 +41,12 @@ def demo(app: App) -> int:
 
 @contextlib.contextmanager
 def _system(app: App) -> Iterator[None]:
-    from iacq.cli import system
+    from iacq.bootstrap import whole_system
 
     with contextlib.ExitStack() as stack:
         output.note("Starting broker, database, control worker, beat, and one pod with 3 slots ...")
         try:
-            stack.enter_context(system.running(app.settings, pods=1, say=Said()))
+            stack.enter_context(whole_system.running(app.settings, pods=1, say=Said()))
         except Conflict as error:
             if error.code != "already_up":
                 raise

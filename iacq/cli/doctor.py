@@ -16,7 +16,7 @@ from iacq.errors import Unavailable
 @pass_app
 def doctor(app: App) -> int:
     """Check everything that a run needs, and say what to do about each failure. Exit code 5 if one fails."""
-    from iacq.cli import checks
+    from iacq.bootstrap import checks
 
     findings = []
     for finding in checks.look(app.settings):

@@ -31,10 +31,10 @@ def up(app: App, pods: int) -> None:
     The first ^C lets running phases end for a while and names them; the second one interrupts terraform. What
     waits goes on at the next start.
     """
-    from iacq.cli import system
+    from iacq.bootstrap import whole_system
 
     booting = Said()
-    with system.running(app.settings, pods=pods, say=booting) as foreground:
+    with whole_system.running(app.settings, pods=pods, say=booting) as foreground:
         booting.loud = True
         happening = Happening(app.client)
         _print_status(app, happening, [f"local-{number}" for number in range(1, pods + 1)])

@@ -14,10 +14,12 @@ from pathlib import Path
 
 from iacq import bootstrap
 from iacq.adapters import broker_program, keys, terraform_binary
-from iacq.cli import schema
-from iacq.client import Client
+from iacq.bootstrap import schema
 from iacq.errors import IacqError, Unavailable
+from iacq.services import views
+from iacq.services.core import Core
 from iacq.settings import Settings
+from iacq.store import pods
 
 _UP = "start `iacq up` (or `iacq worker control`)"
 
@@ -112,23 +114,23 @@ def _broker(settings: Settings) -> str:
 
 
 def _control(settings: Settings) -> str:
-    with _client(settings) as client:
-        if not client.control_seen():
+    with _core(settings) as core:
+        if not views.control_seen(core):
             raise Unavailable("no control worker gave a sign of life in the last half minute", hint=_UP)
     return "seen"
 
 
 def _pods(settings: Settings) -> str:
-    with _client(settings) as client:
-        online = [pod.name for pod in client.pods() if pod.status == "online"]
+    with _core(settings) as core:
+        online = [pod.name for pod in core.database.read(pods.listed) if pod.status == "online"]
     if not online:
         raise Unavailable("no pod is online", hint="start `iacq up` (or `iacq worker agent`)")
     return f"{', '.join(online)} online"
 
 
 @contextlib.contextmanager
-def _client(settings: Settings) -> Iterator[Client]:
-    """Give a client, if the database is fit for questions."""
+def _core(settings: Settings) -> Iterator[Core]:
+    """Give what a client has, if the database is fit for questions."""
     if not schema.is_current(settings):
         raise Unavailable("not known: the database is not ready", hint="`iacq db upgrade`")
-    yield Client.from_env(settings)
+    yield bootstrap.client_core(settings)

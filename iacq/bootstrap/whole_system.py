@@ -12,11 +12,12 @@ from iacq import bootstrap
 from iacq.adapters import private_directory, terraform_binary
 from iacq.adapters.embedded_broker import EmbeddedBroker
 from iacq.adapters.foreground import Foreground, Program, signals_as_interrupt
-from iacq.cli import schema
-from iacq.client import Client
+from iacq.bootstrap import schema
 from iacq.domain.slot import DEFAULT_SLOTS
 from iacq.domain.workspace import DEFAULT_POOL
 from iacq.errors import Unavailable
+from iacq.services import views
+from iacq.services.core import Core
 from iacq.settings import Settings
 from iacq.store import pods as pod_rows
 from iacq.store.session import Database
@@ -43,12 +44,12 @@ def running(settings: Settings, *, pods: int, say: Callable[[str], None]) -> Ite
         _start_broker(settings, foreground)
         schema.prepare(settings)
         _size_pool(settings, pods)
-        client = Client.from_env(settings)
-        before = {pod.agent_id for pod in client.pods()}
+        core = bootstrap.client_core(settings)
+        before = {pod.agent_id for pod in core.database.read(pod_rows.listed)}
         foreground.start(_program(settings, "control", "workers.control"))
         foreground.start(_program(settings, "beat", "workers.control", "beat"))
         foreground.start(*(_agent(settings, f"local-{number}") for number in range(1, pods + 1)))
-        _wait_until_ready(client, foreground, before, pods, settings.home / "log")
+        _wait_until_ready(core, foreground, before, pods, settings.home / "log")
         yield foreground
 
 
@@ -87,11 +88,15 @@ def _environment(settings: Settings, ours: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "IACQ_HOME": str(settings.home), "PYTHONUNBUFFERED": "1"}
 
 
-def _wait_until_ready(client: Client, foreground: Foreground, before: set[str], pods: int, logs: Path) -> None:
+def _wait_until_ready(core: Core, foreground: Foreground, before: set[str], pods: int, logs: Path) -> None:
     """Wait for a sign of life of the control worker and of every new agent."""
     for _ in range(int(_START_TIMEOUT / _LOOK)):
-        online = [pod for pod in client.pods() if pod.status == pod_rows.ONLINE and pod.agent_id not in before]
-        if len(online) >= pods and client.control_seen():
+        online = [
+            pod
+            for pod in core.database.read(pod_rows.listed)
+            if pod.status == pod_rows.ONLINE and pod.agent_id not in before
+        ]
+        if len(online) >= pods and views.control_seen(core):
             return
         foreground.wait(_LOOK)
     missing = "the control worker" if len(online) >= pods else f"{pods - len(online)} of {pods} pods"
