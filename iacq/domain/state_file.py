@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -69,48 +68,6 @@ def read(data: bytes) -> StateFile | None:
         )
     except (AttributeError, KeyError, TypeError) as error:
         raise _bad(f"something in it is not as terraform writes it ({type(error).__name__}: {error})") from error
-
-
-class Upload(enum.StrEnum):
-    """What to do with a state that was offered."""
-
-    STORE = "store"
-    UNCHANGED = "unchanged"  # it is what is stored, or no state at all
-    CONFLICT = "conflict"
-
-
-@dataclass(frozen=True, kw_only=True)
-class UploadDecision:
-    """Whether a state becomes the current one."""
-
-    upload: Upload
-    reason: str  # a sentence with both values
-
-
-def decide_upload(current: StateFile | None, new: StateFile | None) -> UploadDecision:
-    """Decide whether `new` may follow `current`, by terraform's own rules: same lineage, greater serial.
-
-    The first state may have any lineage. No state never replaces one: a kill may leave a file of 0 bytes.
-    """
-    if new is None:
-        return UploadDecision(upload=Upload.UNCHANGED, reason="there is no state to store")
-    if current is None:
-        return UploadDecision(upload=Upload.STORE, reason=f"first state, serial {new.serial}")
-    if current.lineage and current.lineage != new.lineage:
-        return _conflict(f"the state is of another lineage: stored {current.lineage}, offered {new.lineage or 'none'}")
-    if new.serial > current.serial:
-        return UploadDecision(upload=Upload.STORE, reason=f"serial {current.serial} → {new.serial}")
-    if new.serial < current.serial:
-        return _conflict(f"the state is older: stored serial {current.serial}, offered {new.serial}")
-    if new.sha256 != current.sha256:
-        return _conflict(
-            f"two states have serial {new.serial}: stored {current.sha256[:12]}, offered {new.sha256[:12]}"
-        )
-    return UploadDecision(upload=Upload.UNCHANGED, reason=f"serial {new.serial} is stored already")
-
-
-def _conflict(reason: str) -> UploadDecision:
-    return UploadDecision(upload=Upload.CONFLICT, reason=reason)
 
 
 def _addresses(resources: list[Any]) -> Iterator[str]:

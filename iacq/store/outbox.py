@@ -60,8 +60,3 @@ def take_due(tx: Transaction, *, limit: int = 500) -> list[Doorbell]:
                 )
             )
     return bells
-
-
-def oldest_age_ms(tx: Transaction) -> int | None:
-    """Milliseconds by which the most overdue bell is late; None if none is."""
-    return tx.execute(sa.select(sa.func.max(tx.now - outbox.c.next_ms)).where(outbox.c.next_ms < tx.now)).scalar()

@@ -54,6 +54,16 @@ def test_the_state_of_a_failed_apply_is_kept(system: System, tmp_path):
         system.client.workspace("part")
 
 
+def test_a_state_that_cannot_be_read_fails_the_run_and_says_so(system: System, tmp_path):
+    """docs/failures.md 31: terraform ended well, but its state is broken: the run ends, and nothing is stored."""
+    system.workspace("torn", configurations.write(tmp_path / "torn", FAILS))
+    system.spy.hook('if [ "$1" = apply ]; then "$REAL" "$@"; code=$?; echo "{torn" > terraform.tfstate; exit $code; fi')
+    run = system.apply("torn")
+    assert (run.status, run.error_code) == (Status.FAILED, "state_not_saved")
+    assert "State not saved" in system.log(run, "apply")
+    assert system.client.states("torn") == []
+
+
 def test_a_local_backend_is_managed_wherever_it_wants_its_file(system: System, tmp_path):
     elsewhere = tmp_path / "elsewhere.tfstate"
     text = f'terraform {{\n  backend "local" {{ path = "{elsewhere}" }}\n}}\n' + configurations.COUNTED

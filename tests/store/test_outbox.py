@@ -52,14 +52,6 @@ def test_two_control_workers_ring_once(world: World) -> None:
     assert sum(map(len, results)) == 2
 
 
-def test_how_late_the_latest_is(world: World) -> None:
-    world.pod()
-    world.at(Status.PLAN_QUEUED)
-    assert world.database.read(outbox.oldest_age_ms) is None
-    world.clock.advance(20)
-    assert world.database.read(outbox.oldest_age_ms) == 5000
-
-
 def test_while_the_broker_is_away_bells_wait(world: World, core: Core) -> None:
     world.pod()
     dispatcher = core.dispatcher

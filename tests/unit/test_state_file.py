@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from iacq.domain import state_file
-from iacq.domain.state_file import StateFile, Upload
+from iacq.domain.state_file import StateFile
 from iacq.errors import InvalidInput
 
 
@@ -111,40 +111,6 @@ def test_what_is_no_state_is_refused(data: bytes, why: str) -> None:
         state_file.read(data)
     assert why in caught.value.message
     assert caught.value.code == "bad_state"
-
-
-CURRENT = state()
-
-
-@pytest.mark.parametrize(
-    ("current", "new", "upload"),
-    [
-        (None, None, Upload.UNCHANGED),
-        (CURRENT, None, Upload.UNCHANGED),
-        (None, state(lineage="any", serial=0), Upload.STORE),
-        (CURRENT, CURRENT, Upload.UNCHANGED),
-        (CURRENT, state(serial=4), Upload.STORE),
-        (CURRENT, state(serial=9), Upload.STORE),
-        (CURRENT, state(serial=2), Upload.CONFLICT),
-        (CURRENT, state(terraform_version="1.12"), Upload.CONFLICT),
-        (CURRENT, state(lineage="def", serial=4), Upload.CONFLICT),
-        (CURRENT, state(lineage="", serial=4), Upload.CONFLICT),
-        (state(lineage=""), state(lineage="def", serial=4), Upload.STORE),
-    ],
-)
-def test_which_state_may_follow(current: bytes | None, new: bytes | None, upload: Upload) -> None:
-    decision = state_file.decide_upload(
-        state_file.read(current) if current else None, state_file.read(new) if new else None
-    )
-    assert decision.upload is upload
-    assert decision.reason
-
-
-def test_a_conflict_says_both_values() -> None:
-    decision = state_file.decide_upload(read(CURRENT), read(state(lineage="def", serial=4)))
-    assert "abc" in decision.reason
-    assert "def" in decision.reason
-    assert "stored serial 3, offered 2" in state_file.decide_upload(read(CURRENT), read(state(serial=2))).reason
 
 
 CONFIGURATION = """

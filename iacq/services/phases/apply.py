@@ -14,7 +14,7 @@ from iacq.domain.run import Run, StartTier, Status
 from iacq.domain.terraform_commands import PLAN_FILE
 from iacq.domain.tiers import Found
 from iacq.domain.transitions import Cause
-from iacq.errors import Conflict, PhaseFailed, Unavailable
+from iacq.errors import Conflict, InvalidInput, PhaseFailed, Unavailable
 from iacq.keeper import files
 from iacq.ports import EndUnknown
 from iacq.services import states
@@ -249,7 +249,7 @@ def _save_state(ctx: PhaseContext, effects_fence: int) -> str | None:
         )
     except Raced:
         return "the run was taken away before its state could be saved; it is in the working state"
-    except (Conflict, PhaseFailed) as error:
+    except (Conflict, InvalidInput, PhaseFailed) as error:
         ctx.log.write(f"✗ State not saved: {error.message}; it is in {file}")
         return f"the state was not saved: {error.message}"
     ctx.log.write(f"State saved: version {version.version}, serial {version.serial}")
