@@ -9,7 +9,7 @@ from iacq.domain import state_file
 from iacq.domain.workspace import Workspace
 from iacq.errors import InvalidInput, NotFound
 from iacq.services.core import Core, bound_to
-from iacq.store import states, workspaces
+from iacq.store import runs, states, workspaces
 from iacq.store.session import Transaction
 from iacq.store.states import NewState, StateVersion
 
@@ -71,7 +71,7 @@ def save(
     tx: Transaction, workspace: str, new: NewState, *, run_id: int, fence: int, effects_fence: int | None
 ) -> StateVersion:
     """Add the version that an apply left. Raises Raced if the run is not the writer's any more."""
-    states.require_writer(tx, run_id, fence, effects_fence)
+    runs.require_writer(tx, run_id, fence, effects_fence)
     return states.add(tx, workspace, new, run_id=run_id)
 
 
@@ -79,7 +79,7 @@ def save_working(
     tx: Transaction, workspace: str, new: NewState, *, run_id: int, fence: int, effects_fence: int | None
 ) -> None:
     """Replace the working row while an apply runs. Raises Raced if the run is not the writer's any more."""
-    states.require_writer(tx, run_id, fence, effects_fence)
+    runs.require_writer(tx, run_id, fence, effects_fence)
     states.put_working(tx, workspace, new, run_id=run_id)
 
 

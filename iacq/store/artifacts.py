@@ -22,16 +22,23 @@ class Artifact:
     key: str  # in the artifact store
 
 
+_REMOVE = artifacts.delete().where(artifacts.c.run_id == sa.bindparam("run"), artifacts.c.kind == sa.bindparam("of"))
+_INSERT = artifacts.insert()
+
+
 def record(tx: Transaction, run_id: int, found: Sequence[Artifact]) -> None:
     """Remember where artifacts are; a later claim's replace an earlier one's."""
     if not found:
         return
-    kinds = [artifact.kind for artifact in found]
-    tx.execute(artifacts.delete().where(artifacts.c.run_id == run_id, artifacts.c.kind.in_(kinds)))
-    tx.execute(artifacts.insert().values([{"run_id": run_id, **dataclasses.asdict(artifact)} for artifact in found]))
+    rows = [{"run_id": run_id, **dataclasses.asdict(artifact)} for artifact in found]
+    tx.execute(_REMOVE, [{"run": run_id, "of": artifact.kind} for artifact in found])
+    tx.execute(_INSERT, rows)
+
+
+_FIND = sa.select(artifacts).where(artifacts.c.run_id == sa.bindparam("run"), artifacts.c.kind == sa.bindparam("of"))
 
 
 def find(tx: Transaction, run_id: int, kind: str) -> Artifact | None:
     """Return one artifact of a run."""
-    row = tx.execute(sa.select(artifacts).where(artifacts.c.run_id == run_id, artifacts.c.kind == kind)).first()
+    row = tx.execute(_FIND, {"run": run_id, "of": kind}).first()
     return Artifact(kind=row.kind, sha256=row.sha256, size=row.size, key=row.key) if row else None

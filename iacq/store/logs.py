@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from iacq.domain.run import Phase, Status
-from iacq.store.schema import logs, runs
-from iacq.store.session import Raced, Transaction
+from iacq.domain.run import Phase
+from iacq.store import runs
+from iacq.store.schema import logs
+from iacq.store.session import Transaction
 
 _CONTINUATION = bytes(range(0x80, 0xC0))
 """Bytes that no character of UTF-8 begins with."""
@@ -28,12 +29,17 @@ class Chunk:
         return self.start + len(self.text.encode())
 
 
+_SIZE = sa.select(sa.func.max(logs.c.start + logs.c.size)).where(
+    logs.c.run_id == sa.bindparam("run"), logs.c.phase == sa.bindparam("phase")
+)
+
+
 def size(tx: Transaction, run_id: int, phase: Phase) -> int:
     """Return the length of a phase's log in bytes."""
-    total = tx.execute(
-        sa.select(sa.func.max(logs.c.start + logs.c.size)).where(logs.c.run_id == run_id, logs.c.phase == phase)
-    ).scalar()
-    return total or 0
+    return tx.execute(_SIZE, {"run": run_id, "phase": phase}).scalar() or 0
+
+
+_INSERT = logs.insert()
 
 
 def append(
@@ -43,15 +49,9 @@ def append(
 
     fence: of the claim; effects: the effects fence of an apply, whose log may still grow while it is interrupted.
     """
-    mine = sa.or_(
-        runs.c.fence == fence,
-        sa.and_(runs.c.status == Status.APPLY_INTERRUPTED, runs.c.effects_fence == (effects or -1)),
-    )
-    # The row is locked in share mode, so that no other claim begins between this check and the commit.
-    found = tx.execute(sa.select(runs.c.id).where(runs.c.id == run_id, mine).with_for_update(read=True)).first()
-    if found is None:
-        raise Raced
-    tx.execute(logs.insert().values(run_id=run_id, phase=phase, start=start, size=len(text.encode()), text=text))
+    runs.require_writer(tx, run_id, fence, effects)
+    row = {"run_id": run_id, "phase": phase, "start": start, "size": len(text.encode()), "text": text}
+    tx.execute(_INSERT, row)
 
 
 def read(tx: Transaction, run_id: int, *, phase: Phase | None = None, offset: int = 0, limit: int = 200) -> list[Chunk]:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from iacq.domain.run import Phase, Run
 from iacq.messages import Doorbell
 from iacq.store.schema import outbox
-from iacq.store.session import Transaction
+from iacq.store.session import Transaction, now_ms
 
 FIRST_RESEND_MS = 15_000
 LAST_RESEND_MS = 120_000
@@ -18,25 +18,22 @@ def resend_after(rings: int) -> int:
     return int(min(FIRST_RESEND_MS * 2 ** max(rings - 1, 0), LAST_RESEND_MS))
 
 
+_INSERT = outbox.insert().values(next_ms=now_ms() + FIRST_RESEND_MS)
+
+
 def put(tx: Transaction, run: Run, phase: Phase, queue: str) -> Doorbell:
     """Keep the bell of this attempt; whoever wrote it rings after the commit. A run that waits has none yet."""
-    tx.execute(
-        outbox.insert().values(
-            run_id=run.id,
-            phase=phase,
-            attempt=run.attempt,
-            queue=queue,
-            workspace=run.workspace,
-            rings=1,
-            next_ms=tx.now + FIRST_RESEND_MS,
-        )
-    )
+    values = {"phase": phase, "attempt": run.attempt, "queue": queue, "workspace": run.workspace, "rings": 1}
+    tx.execute(_INSERT, {"run_id": run.id, **values})
     return Doorbell(run_id=run.id, phase=phase, attempt=run.attempt, queue=queue, workspace=run.workspace)
+
+
+_REMOVE = outbox.delete().where(outbox.c.run_id == sa.bindparam("run"))
 
 
 def remove(tx: Transaction, run_id: int) -> None:
     """Forget the bell of a run: it was claimed, taken back or ended."""
-    tx.execute(outbox.delete().where(outbox.c.run_id == run_id))
+    tx.execute(_REMOVE, {"run": run_id})
 
 
 def take_due(tx: Transaction, *, limit: int = 500) -> list[Doorbell]:

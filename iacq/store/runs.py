@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,15 +11,17 @@ import sqlalchemy as sa
 from iacq.domain import transitions
 from iacq.domain.run import Changes, Run, RunType, StartTier, Status
 from iacq.domain.transitions import Cause
+from iacq.store import statement
 from iacq.store.schema import events, runs
-from iacq.store.session import Raced, Transaction
+from iacq.store.session import Raced, Transaction, as_timestamp, now_ms
+from iacq.store.statement import NOW, SET, TIMESTAMP
 
-_COLUMNS = [
+_COLUMNS = tuple(
     column for column in runs.c if column.name not in {"updated_at", "created_at", "started_at", "completed_at"}
-]
-
-_UPDATE = runs.update().returning(*_COLUMNS)
-"""What every change begins with: built once, since building it takes longer than running it."""
+)
+_COLUMNS_AND_LEASE = (*_COLUMNS, (runs.c.lease_until > now_ms()).label("lease_holds"))
+_OURS = {"fence": SET}
+"""A row that iacq wrote."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,33 +105,34 @@ def to_run(row: sa.Row[Any]) -> Run:
     )
 
 
+_INSERT = (
+    runs.insert()
+    .values(
+        created_ms=now_ms(), queued_ms=now_ms(), created_at=as_timestamp(now_ms()), updated_at=as_timestamp(now_ms())
+    )
+    .returning(*_COLUMNS)
+)
+
+
 def insert(tx: Transaction, new: NewRun) -> Run:
     """Store a pending run. A used idempotency key violates its unique index."""
-    statement = (
-        runs.insert()
-        .values(
-            workspace_id=new.workspace,
-            task_type=new.run_type,
-            status=Status.PENDING,
-            pool=new.pool,
-            priority=new.priority,
-            auto_apply=new.auto_apply,
-            message=new.message,
-            requested_by=new.requested_by,
-            idempotency_key=new.idempotency_key,
-            request_digest=new.request_digest,
-            git_commit=new.commit,
-            attempt=0,
-            tries=0,
-            fence=0,
-            created_ms=tx.now,
-            queued_ms=tx.now,
-            created_at=tx.timestamp,
-            updated_at=tx.timestamp,
-        )
-        .returning(*_COLUMNS)
-    )
-    run = to_run(tx.execute(statement).one())
+    values = {
+        "workspace_id": new.workspace,
+        "task_type": new.run_type,
+        "status": Status.PENDING,
+        "pool": new.pool,
+        "priority": new.priority,
+        "auto_apply": new.auto_apply,
+        "message": new.message,
+        "requested_by": new.requested_by,
+        "idempotency_key": new.idempotency_key,
+        "request_digest": new.request_digest,
+        "git_commit": new.commit,
+        "attempt": 0,
+        "tries": 0,
+        "fence": 0,
+    }
+    run = to_run(tx.execute(_INSERT, values).one())
     _record(tx, run.id, None, Status.PENDING, Cause.ENQUEUED, by=new.requested_by)
     return run
 
@@ -140,28 +143,24 @@ def transition(
     cause: Cause,
     source: Status,
     target: Status,
-    *guards: sa.ColumnElement[bool],
+    seen: Mapping[str, Any],
+    *,
     by: str | None = None,
     details: str | None = None,
-    **values: Any,
+    **becomes: Any,
 ) -> Run:
     """Change a status, compare-and-set: the only door. Keeps the event.
 
-    guards: what must hold beside id and status. Raises Raced if no row was changed, and ValueError for a way that the
-    table of transitions does not have (an error of the caller).
+    seen: what must hold beside id and status, and `becomes` the other columns, as `statement` describes. Raises Raced
+    if no row was changed, and ValueError for a way that the table of transitions does not have: the caller's error.
     """
     if not transitions.is_allowed(source, cause, target):
         raise ValueError(f"a run never goes from {source} to {target} because of {cause}")
     if target in transitions.ENDED:
-        ended = {"owner": None, "lease_until": None, "queue": None, "stage": None, **_LOST_PLACE}
-        values = {**ended, "completed_ms": tx.now, "completed_at": tx.timestamp, **values}
-    row = tx.change_one(
-        _UPDATE.where(runs.c.id == run_id, runs.c.status == source, runs.c.fence.is_not(None), *guards).values(
-            status=target, updated_at=tx.timestamp, **values
-        )
-    )
+        becomes = {**_ENDED, **becomes}
+    run = change(tx, run_id, {"status": source, **seen}, status=target, **becomes)
     _record(tx, run_id, source, target, cause, by=by, details=details)
-    return to_run(row)
+    return run
 
 
 _LOST_PLACE = {
@@ -173,33 +172,37 @@ _LOST_PLACE = {
     "warmup_expires_at": None,
 }
 
+_ENDED = {
+    "owner": None,
+    "lease_until": None,
+    "queue": None,
+    "stage": None,
+    "completed_ms": NOW,
+    "completed_at": TIMESTAMP,
+    **_LOST_PLACE,
+}
+
 
 def lose_place(tx: Transaction, run_id: int) -> None:
     """Forget where a run is prepared: its apply will not start hot."""
-    tx.execute(runs.update().where(runs.c.id == run_id, runs.c.fence.is_not(None)).values(**_LOST_PLACE))
+    statement.update(tx, runs, {"id": run_id, **_OURS}, _LOST_PLACE)
 
 
-def change(
-    tx: Transaction,
-    run_id: int,
-    *guards: sa.ColumnElement[bool],
-    still: sa.ColumnElement[bool] | None = None,
-    **values: Any,
-) -> Run:
+def change(tx: Transaction, run_id: int, seen: Mapping[str, Any], *, within_lease: bool = False, **becomes: Any) -> Run:
     """Change columns other than the status, compare-and-set. Raises Raced if no row was changed.
 
-    still: a guard about the present time, which must hold after any wait for a lock too. The other guards were judged
-    before it, and are judged again only if the row was changed meanwhile.
+    within_lease: the lease must hold after any wait for a lock too. What `seen` says was judged before it, and is
+    judged again only if the row was changed meanwhile.
     """
-    statement = _UPDATE.where(runs.c.id == run_id, runs.c.fence.is_not(None), *guards).values(
-        updated_at=tx.timestamp, **values
-    )
-    if still is not None:
-        statement = statement.returning(still.label("still"))
-    row = tx.change_one(statement)
-    if still is not None and not row.still:
+    returning = _COLUMNS_AND_LEASE if within_lease else _COLUMNS
+    values = {"updated_at": TIMESTAMP, **becomes}
+    row = statement.update(tx, runs, {"id": run_id, **_OURS, **seen}, values, returning=returning).first()
+    if row is None or (within_lease and not row.lease_holds):
         raise Raced
     return to_run(row)
+
+
+_INSERT_EVENT = events.insert().values(at_ms=now_ms())
 
 
 def _record(
@@ -212,11 +215,8 @@ def _record(
     by: str | None = None,
     details: str | None = None,
 ) -> None:
-    tx.execute(
-        events.insert().values(
-            run_id=run_id, at_ms=tx.now, source=source, target=target, cause=cause, by=by, details=details
-        )
-    )
+    values = {"source": source, "target": target, "cause": cause, "by": by, "details": details}
+    tx.execute(_INSERT_EVENT, {"run_id": run_id, **values})
 
 
 _GET = sa.select(*_COLUMNS).where(runs.c.id == sa.bindparam("run_id"), runs.c.fence.is_not(None))
@@ -225,8 +225,34 @@ _GET = sa.select(*_COLUMNS).where(runs.c.id == sa.bindparam("run_id"), runs.c.fe
 
 def get(tx: Transaction, run_id: int) -> Run | None:
     """Return a run, or None if there is none of that id that iacq wrote."""
-    row = tx.connection.execute(_GET, {"run_id": run_id}).first()
+    row = tx.execute(_GET, {"run_id": run_id}).first()
     return to_run(row) if row else None
+
+
+_WRITER = (
+    sa.select(runs.c.id)
+    .where(
+        runs.c.id == sa.bindparam("run_id"),
+        sa.or_(
+            runs.c.fence == sa.bindparam("fence"),
+            sa.and_(
+                runs.c.status == Status.APPLY_INTERRUPTED,
+                runs.c.effects_fence == sa.bindparam("effects_fence", type_=sa.Integer),
+            ),
+        ),
+    )
+    .with_for_update(read=True)
+)
+
+
+def require_writer(tx: Transaction, run_id: int, fence: int, effects_fence: int | None) -> None:
+    """Check that logs and states are this writer's: the owner's, or the process's of the interrupted apply.
+
+    The row is locked in share mode, so that no other claim begins before the commit. Raises Raced.
+    """
+    writer = {"run_id": run_id, "fence": fence, "effects_fence": effects_fence}
+    if tx.execute(_WRITER, writer).first() is None:
+        raise Raced
 
 
 def among(tx: Transaction, ids: Collection[int]) -> list[Run]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
@@ -17,6 +17,7 @@ from iacq.errors import Unavailable
 P = ParamSpec("P")
 T = TypeVar("T")
 READING = "iacq_reading"
+VIRTUAL_CLOCK = "iacq_virtual_clock"
 DATABASE_UNAVAILABLE = "database_unavailable"
 """Code of the error that means: the same step may succeed later."""
 
@@ -33,14 +34,22 @@ class now_ms(FunctionElement[int]):  # noqa: N801 - used like an SQL function
 
 
 @compiles(now_ms, "postgresql")
-def _now_postgresql(_element: now_ms, _compiler: Any, **_kw: Any) -> str:
+def _now_postgresql(_element: now_ms, compiler: Any, **kw: Any) -> str:
+    if clock := getattr(compiler.dialect, VIRTUAL_CLOCK, None):
+        return _now_virtual(clock, compiler, **kw)
     # now() is the start of the transaction: a compare-and-set that waited would accept a lease that has ended.
     return "(extract(epoch from clock_timestamp()) * 1000)::bigint"
 
 
 @compiles(now_ms, "sqlite")
-def _now_sqlite(_element: now_ms, _compiler: Any, **_kw: Any) -> str:
+def _now_sqlite(_element: now_ms, compiler: Any, **kw: Any) -> str:
+    if clock := getattr(compiler.dialect, VIRTUAL_CLOCK, None):
+        return _now_virtual(clock, compiler, **kw)
     return "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+
+
+def _now_virtual(clock: Callable[[], int], compiler: Any, **kw: Any) -> str:
+    return str(compiler.process(sa.bindparam("virtual_now", type_=sa.BigInteger(), callable_=clock), **kw))
 
 
 class as_timestamp(FunctionElement[Any]):  # noqa: N801 - used like an SQL function
@@ -63,18 +72,17 @@ def _timestamp_sqlite(element: as_timestamp, compiler: Any, **kw: Any) -> str:
 class Transaction:
     """One transaction. `now` is an SQL expression: the database's clock, or a virtual one in tests."""
 
-    def __init__(self, connection: sa.Connection, now: sa.ColumnElement[int]) -> None:
+    now = now_ms()
+    timestamp = as_timestamp(now)  # for other readers
+
+    def __init__(self, connection: sa.Connection) -> None:
         self.connection = connection
-        self.now = now
 
-    @property
-    def timestamp(self) -> sa.ColumnElement[Any]:
-        """`now` as a TIMESTAMP for other readers."""
-        return as_timestamp(self.now)
-
-    def execute(self, statement: sa.Executable) -> sa.CursorResult[Any]:
-        """Run one statement."""
-        return self.connection.execute(statement)
+    def execute(
+        self, statement: sa.Executable, parameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None
+    ) -> sa.CursorResult[Any]:
+        """Run one statement; with parameters if it was built once, for each of several rows."""
+        return self.connection.execute(statement, parameters)
 
     def change_one(self, statement: sa.Executable) -> sa.Row[Any]:
         """Run a compare-and-set with RETURNING. Raises Raced if no row was changed."""
@@ -99,6 +107,7 @@ class Database:
         """The SQLAlchemy engine of this process."""
         if self._engine is None:
             self._engine = _make_engine(self.url, self._pool_size)
+            setattr(self._engine.dialect, VIRTUAL_CLOCK, self._clock)
         return self._engine
 
     @property
@@ -112,13 +121,12 @@ class Database:
 
         reading: nothing is written, so SQLite's one writer need not be waited for.
         """
-        now: sa.ColumnElement[int] = sa.literal(self._clock(), sa.BigInteger) if self._clock else now_ms()
         try:
             with (
                 self.engine.connect().execution_options(**{READING: reading}) as connection,
                 connection.begin(),
             ):
-                yield Transaction(connection, now)
+                yield Transaction(connection)
         except IntegrityError:
             raise
         except (OperationalError, PoolTimeout) as error:

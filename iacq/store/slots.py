@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
 from iacq.domain.run import Run
 from iacq.domain.slot import Closed, Place, Slot, SlotStatus
+from iacq.store import statement
 from iacq.store.schema import runs, slots
-from iacq.store.session import Transaction
+from iacq.store.session import Raced, Transaction
+from iacq.store.statement import NOW
 
 
 def to_slot(row: sa.Row[Any]) -> Slot:
@@ -27,87 +30,63 @@ def to_slot(row: sa.Row[Any]) -> Slot:
     )
 
 
-def _at(pod_name: str, slot_id: int) -> sa.ColumnElement[bool]:
-    return sa.and_(slots.c.pod_name == pod_name, slots.c.slot_id == slot_id)
+_IDLE = {"status": SlotStatus.IDLE, "run_id": None, "task_type": None, "updated_ms": NOW}
 
 
 def take(tx: Transaction, slot: Slot, run: Run) -> None:
     """idle → running for this run. Raises Raced if the slot is not as it was seen, or closed."""
-    tx.change_one(
-        slots.update()
-        .where(
-            _at(slot.pod_name, slot.slot_id),
-            slots.c.agent_id == slot.agent_id,
-            slots.c.status == SlotStatus.IDLE,
-            slots.c.closed.is_(None),
-        )
-        .values(status=SlotStatus.RUNNING, run_id=run.id, task_type=run.run_type, updated_ms=tx.now)
-        .returning(slots.c.slot_id)
+    taken = _update(
+        tx,
+        {**_at(slot), "agent_id": slot.agent_id, "status": SlotStatus.IDLE, "closed": None},
+        {"status": SlotStatus.RUNNING, "run_id": run.id, "task_type": run.run_type},
     )
+    if not taken:
+        raise Raced
 
 
 def take_own(tx: Transaction, run: Run) -> Slot | None:
     """reserved → running in the slot that is reserved for this run; None if it has none that is open."""
-    row = tx.execute(
-        slots.update()
-        .where(slots.c.run_id == run.id, slots.c.status == SlotStatus.RESERVED, slots.c.closed.is_(None))
-        .values(status=SlotStatus.RUNNING, updated_ms=tx.now)
-        .returning(*slots.c)
+    row = statement.update(
+        tx,
+        slots,
+        {"run_id": run.id, "status": SlotStatus.RESERVED, "closed": None},
+        {"status": SlotStatus.RUNNING, "updated_ms": NOW},
+        returning=tuple(slots.c),
     ).first()
     return to_slot(row) if row else None
 
 
 def reserve(tx: Transaction, run_id: int) -> bool:
     """running → reserved for the same run, if the slot is open; tells whether it was."""
-    changed = tx.execute(
-        slots.update()
-        .where(slots.c.run_id == run_id, slots.c.status == SlotStatus.RUNNING, slots.c.closed.is_(None))
-        .values(status=SlotStatus.RESERVED, updated_ms=tx.now)
+    return _update(
+        tx,
+        {"run_id": run_id, "status": SlotStatus.RUNNING, "closed": None},
+        {"status": SlotStatus.RESERVED},
     )
-    return changed.rowcount == 1
 
 
 def confirm_hold(tx: Transaction, run_id: int, place: Place) -> None:
     """Check under a lock that this slot, of this agent's boot, is held by the run. Raises Raced otherwise."""
-    tx.change_one(
-        slots.update()
-        .where(
-            _at(place.pod_name, place.slot_id),
-            slots.c.agent_id == place.agent_id,
-            slots.c.run_id == run_id,
-            slots.c.status == SlotStatus.RUNNING,
-        )
-        .values(updated_ms=tx.now)
-        .returning(slots.c.slot_id)
-    )
+    held = _update(tx, {**_at(place), "agent_id": place.agent_id, "run_id": run_id, "status": SlotStatus.RUNNING}, {})
+    if not held:
+        raise Raced
 
 
 def release(tx: Transaction, run_id: int, *, status: SlotStatus | None = None) -> bool:
     """Free the slot that a run holds (in this status), if it holds one; tells whether it did."""
-    statement = slots.update().where(slots.c.run_id == run_id)
-    if status is not None:
-        statement = statement.where(slots.c.status == status)
-    changed = tx.execute(statement.values(status=SlotStatus.IDLE, run_id=None, task_type=None, updated_ms=tx.now))
-    return changed.rowcount == 1
+    seen = {"run_id": run_id} if status is None else {"run_id": run_id, "status": status}
+    return _update(tx, seen, _IDLE)
 
 
 def release_at(tx: Transaction, slot: Slot) -> bool:
     """Free a slot that is still as it was seen; tells whether it was."""
-    changed = tx.execute(
-        slots.update()
-        .where(_at(slot.pod_name, slot.slot_id), slots.c.run_id == slot.run_id, slots.c.status == slot.status)
-        .values(status=SlotStatus.IDLE, run_id=None, task_type=None, updated_ms=tx.now)
-    )
-    return changed.rowcount == 1
+    return _update(tx, {**_at(slot), "run_id": slot.run_id, "status": slot.status}, _IDLE)
 
 
 def close(tx: Transaction, pod_name: str, slot_id: int, agent_id: str, why: Closed) -> None:
     """Offer the slot to nobody."""
-    tx.execute(
-        slots.update()
-        .where(_at(pod_name, slot_id), slots.c.agent_id == agent_id, slots.c.closed.is_(None))
-        .values(closed=why, updated_ms=tx.now)
-    )
+    seen = {"pod_name": pod_name, "slot_id": slot_id, "agent_id": agent_id, "closed": None}
+    _update(tx, seen, {"closed": why})
 
 
 def open_again(tx: Transaction, place: Place) -> bool:
@@ -115,16 +94,17 @@ def open_again(tx: Transaction, place: Place) -> bool:
 
     Never one that is draining, nor one of a silent agent: it is `starting` once that has registered anew.
     """
-    changed = tx.execute(
-        slots.update()
-        .where(
-            _at(place.pod_name, place.slot_id),
-            slots.c.agent_id == place.agent_id,
-            slots.c.closed.in_([Closed.STARTING, Closed.NOT_ANSWERING]),
-        )
-        .values(closed=None, updated_ms=tx.now)
-    )
-    return changed.rowcount == 1
+    closed = (Closed.STARTING, Closed.NOT_ANSWERING)
+    return _update(tx, {**_at(place), "agent_id": place.agent_id, "closed": closed}, {"closed": None})
+
+
+def _at(where: Slot | Place) -> dict[str, Any]:
+    return {"pod_name": where.pod_name, "slot_id": where.slot_id}
+
+
+def _update(tx: Transaction, seen: Mapping[str, Any], becomes: Mapping[str, Any]) -> bool:
+    """Change the slot that is as it was seen; tells whether it was."""
+    return statement.update(tx, slots, seen, {"updated_ms": NOW, **becomes}).rowcount == 1
 
 
 def held_by(tx: Transaction, run_id: int) -> Slot | None:
@@ -158,7 +138,7 @@ def take_unasked(tx: Transaction, *, every_ms: int) -> list[Slot]:
 
 def at(tx: Transaction, pod_name: str, slot_id: int) -> Slot | None:
     """Return one slot."""
-    row = tx.execute(sa.select(slots).where(_at(pod_name, slot_id))).first()
+    row = tx.execute(sa.select(slots).where(slots.c.pod_name == pod_name, slots.c.slot_id == slot_id)).first()
     return to_slot(row) if row else None
 
 

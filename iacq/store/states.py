@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from iacq.domain.run import Status
 from iacq.errors import Conflict
-from iacq.store.schema import runs, states, working_states
-from iacq.store.session import Raced, Transaction
+from iacq.store.schema import states, working_states
+from iacq.store.session import Transaction, now_ms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +55,17 @@ def _to_version(row: sa.Row[Any]) -> StateVersion:
 _VERSION_COLUMNS = [column for column in states.c if column.name != "sealed"]
 
 
+_CURRENT = (
+    sa.select(*_VERSION_COLUMNS)
+    .where(states.c.workspace_id == sa.bindparam("workspace"))
+    .order_by(states.c.version.desc())
+    .limit(1)
+)
+
+
 def current(tx: Transaction, workspace: str) -> StateVersion | None:
     """Return the newest version."""
-    row = tx.execute(
-        sa.select(*_VERSION_COLUMNS)
-        .where(states.c.workspace_id == workspace)
-        .order_by(states.c.version.desc())
-        .limit(1)
-    ).first()
+    row = tx.execute(_CURRENT, {"workspace": workspace}).first()
     return _to_version(row) if row else None
 
 
@@ -74,22 +77,19 @@ def listed(tx: Transaction, workspace: str) -> list[StateVersion]:
     return [_to_version(row) for row in rows]
 
 
+_SEALED = sa.select(states.c.sealed).where(
+    states.c.workspace_id == sa.bindparam("workspace"), states.c.version == sa.bindparam("number")
+)
+
+
 def sealed(tx: Transaction, workspace: str, version: int) -> bytes | None:
     """Return the sealed bytes of a version."""
-    found = tx.execute(
-        sa.select(states.c.sealed).where(states.c.workspace_id == workspace, states.c.version == version)
-    ).scalar()
+    found = tx.execute(_SEALED, {"workspace": workspace, "number": version}).scalar()
     return bytes(found) if found is not None else None
 
 
-def require_writer(tx: Transaction, run_id: int, fence: int, effects_fence: int | None) -> None:
-    """Lock the run: its owner may write states, and so may the process of its interrupted apply. Raises Raced."""
-    mine = sa.or_(
-        runs.c.fence == fence,
-        sa.and_(runs.c.status == Status.APPLY_INTERRUPTED, runs.c.effects_fence == (effects_fence or -1)),
-    )
-    if tx.execute(sa.select(runs.c.id).where(runs.c.id == run_id, mine).with_for_update(read=True)).first() is None:
-        raise Raced
+_INSERT = states.insert().values(created_ms=now_ms()).returning(*_VERSION_COLUMNS)
+_FORGET_WORKING = working_states.delete().where(working_states.c.workspace_id == sa.bindparam("workspace"))
 
 
 def add(tx: Transaction, workspace: str, new: NewState, *, run_id: int | None) -> StateVersion:
@@ -108,40 +108,21 @@ def add(tx: Transaction, workspace: str, new: NewState, *, run_id: int | None) -
                 f"serial {newest.serial} of lineage {newest.lineage}",
                 code="state_conflict",
             )
-    row = tx.execute(
-        states.insert()
-        .values(
-            workspace_id=workspace,
-            version=newest.version + 1 if newest else 1,
-            lineage=new.lineage,
-            serial=new.serial,
-            sha256=new.sha256,
-            size=new.size,
-            resources=new.resources,
-            run_id=run_id,
-            created_ms=tx.now,
-            sealed=new.sealed,
-        )
-        .returning(*_VERSION_COLUMNS)
-    ).one()
-    tx.execute(working_states.delete().where(working_states.c.workspace_id == workspace))
+    number = newest.version + 1 if newest else 1
+    values = {"workspace_id": workspace, "version": number, "run_id": run_id, **dataclasses.asdict(new)}
+    row = tx.execute(_INSERT, values).one()
+    tx.execute(_FORGET_WORKING, {"workspace": workspace})
     return _to_version(row)
+
+
+_INSERT_WORKING = working_states.insert().values(updated_ms=now_ms())
 
 
 def put_working(tx: Transaction, workspace: str, new: NewState, *, run_id: int) -> None:
     """Replace the working row of the apply that runs now."""
-    tx.execute(working_states.delete().where(working_states.c.workspace_id == workspace))
-    tx.execute(
-        working_states.insert().values(
-            workspace_id=workspace,
-            run_id=run_id,
-            lineage=new.lineage,
-            serial=new.serial,
-            sha256=new.sha256,
-            updated_ms=tx.now,
-            sealed=new.sealed,
-        )
-    )
+    tx.execute(_FORGET_WORKING, {"workspace": workspace})
+    values = {"lineage": new.lineage, "serial": new.serial, "sha256": new.sha256, "sealed": new.sealed}
+    tx.execute(_INSERT_WORKING, {"workspace_id": workspace, "run_id": run_id, **values})
 
 
 def working(tx: Transaction, workspace: str) -> tuple[int, bytes] | None:

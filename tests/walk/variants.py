@@ -11,8 +11,8 @@ from iacq.domain.transitions import Cause
 from iacq.messages import Doorbell
 from iacq.store import outbox, runs, slots
 from iacq.store.protocol import owning, recovering
-from iacq.store.schema import runs as table
 from iacq.store.session import Database, Transaction
+from iacq.store.statement import After, Plus
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,10 +45,11 @@ def claim_whatever_the_attempt(
         Cause.CLAIMED,
         owning.QUEUED_FOR[phase],
         owning.RUNNING_IN[phase],
-        fence=table.c.fence + 1,
-        tries=table.c.tries + 1,
+        {},
+        fence=Plus(1),
+        tries=Plus(1),
         owner=place.owner,
-        lease_until=tx.now + lease_ms,
+        lease_until=After(lease_ms),
         agent_id=place.agent_id,
         pod_name=place.pod_name,
         slot_id=place.slot_id,
@@ -60,14 +61,14 @@ def claim_whatever_the_attempt(
 
 def lose_lease_and_forget_effects(tx: Transaction, seen: Run) -> Run:
     """Whatever terraform may have done, the apply is started again."""
-    run = runs.change(tx, seen.id, table.c.status == seen.status, table.c.fence == seen.fence)
+    run = runs.change(tx, seen.id, {"status": seen.status, "fence": seen.fence})
     return owning.way_back(tx, run, Cause.LEASE_LOST)
 
 
 def lose_lease_and_keep_the_owner(tx: Transaction, seen: Run) -> Run:
     """The fence stays, and so does the owner: whoever was paused goes on as if nothing had been."""
     target = {Status.PLANNING: Status.PENDING, Status.APPLYING: Status.CONFIRMED}[seen.status]
-    run = runs.transition(tx, seen.id, Cause.LEASE_LOST, seen.status, target, table.c.fence == seen.fence)
+    run = runs.transition(tx, seen.id, Cause.LEASE_LOST, seen.status, target, {"fence": seen.fence})
     slots.release(tx, run.id)
     return run
 

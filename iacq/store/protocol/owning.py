@@ -17,6 +17,7 @@ from iacq.store import outbox, runs, slots
 from iacq.store.protocol import waiting
 from iacq.store.schema import runs as table
 from iacq.store.session import Raced, Transaction
+from iacq.store.statement import NOW, SET, TIMESTAMP, After, Condition, Keep, Plus
 
 QUEUED_FOR = {Phase.PLAN: Status.PLAN_QUEUED, Phase.APPLY: Status.APPLY_QUEUED}
 FIRST_STAGE = {Phase.PLAN: "fetch", Phase.APPLY: "verify"}
@@ -33,13 +34,9 @@ class Hold:
     owner: str
 
     @property
-    def guards(self) -> tuple[sa.ColumnElement[bool], ...]:
+    def seen(self) -> dict[str, Any]:
         """The run is still ours."""
-        return (
-            table.c.status == RUNNING_IN[self.phase],
-            table.c.fence == self.fence,
-            table.c.owner == self.owner,
-        )
+        return {"status": RUNNING_IN[self.phase], "fence": self.fence, "owner": self.owner}
 
 
 def claim(tx: Transaction, run_id: int, phase: Phase, attempt: int, place: Place, *, lease_ms: int) -> Run:
@@ -50,20 +47,18 @@ def claim(tx: Transaction, run_id: int, phase: Phase, attempt: int, place: Place
         Cause.CLAIMED,
         QUEUED_FOR[phase],
         RUNNING_IN[phase],
-        table.c.attempt == attempt,
-        table.c.queue == place.queue,
-        table.c.cancel_requested_ms.is_(None),
+        {"attempt": attempt, "queue": place.queue, "cancel_requested_ms": None},
         details=place.owner,
-        fence=table.c.fence + 1,
-        tries=table.c.tries + 1,
+        fence=Plus(1),
+        tries=Plus(1),
         owner=place.owner,
-        lease_until=tx.now + lease_ms,
+        lease_until=After(lease_ms),
         stage=FIRST_STAGE[phase],
         agent_id=place.agent_id,
         pod_name=place.pod_name,
         slot_id=place.slot_id,
-        started_ms=sa.func.coalesce(table.c.started_ms, tx.now),
-        started_at=sa.func.coalesce(table.c.started_at, tx.timestamp),
+        started_ms=Keep(NOW),
+        started_at=Keep(TIMESTAMP),
     )
     slots.confirm_hold(tx, run_id, place)
     outbox.remove(tx, run_id)
@@ -72,12 +67,15 @@ def claim(tx: Transaction, run_id: int, phase: Phase, attempt: int, place: Place
 
 def renew(tx: Transaction, hold: Hold, *, lease_ms: int) -> Run:
     """Extend the lease; the answer carries a requested cancel. Raises Raced if the run is not ours any more."""
-    return runs.change(tx, hold.run_id, *hold.guards, lease_until=tx.now + lease_ms)
+    return runs.change(tx, hold.run_id, hold.seen, lease_until=After(lease_ms))
 
 
 def enter_stage(tx: Transaction, hold: Hold, stage: str) -> Run:
     """Say which step runs now."""
-    return runs.change(tx, hold.run_id, *hold.guards, stage=stage)
+    return runs.change(tx, hold.run_id, hold.seen, stage=stage)
+
+
+_NONE_BUT_OURS = Condition(sa.or_(table.c.effects_at_ms.is_(None), table.c.effects_fence == table.c.fence))
 
 
 def pass_point_of_no_return(tx: Transaction, hold: Hold, tier: StartTier) -> Run:
@@ -85,11 +83,9 @@ def pass_point_of_no_return(tx: Transaction, hold: Hold, tier: StartTier) -> Run
     return runs.change(
         tx,
         hold.run_id,
-        *hold.guards,
-        table.c.cancel_requested_ms.is_(None),
-        sa.or_(table.c.effects_at_ms.is_(None), table.c.effects_fence == hold.fence),
-        still=table.c.lease_until > tx.now,
-        effects_at_ms=tx.now,
+        {**hold.seen, "cancel_requested_ms": None, "effects": _NONE_BUT_OURS},
+        within_lease=True,
+        effects_at_ms=NOW,
         effects_fence=hold.fence,
         start_tier=tier,
         stage="apply",
@@ -104,9 +100,7 @@ def cancel_before_effects(tx: Transaction, hold: Hold) -> Run:
         Cause.CANCELLED,
         Status.APPLYING,
         Status.CANCELLED,
-        *hold.guards,
-        table.c.cancel_requested_ms.is_not(None),
-        table.c.effects_at_ms.is_(None),
+        {**hold.seen, "cancel_requested_ms": SET, "effects_at_ms": None},
     )
     slots.release(tx, hold.run_id)
     return cancelled
@@ -117,7 +111,7 @@ def give_back(tx: Transaction, hold: Hold, cause: Cause, *, counted: bool = True
 
     `not_started` clears the effects, on the word of a keeper that terraform never will be started for this fence.
     """
-    run = runs.change(tx, hold.run_id, *hold.guards)
+    run = runs.change(tx, hold.run_id, hold.seen)
     if run.effects_at is not None and cause is not Cause.NOT_STARTED:
         raise Raced
     return way_back(tx, run, cause, counted=counted)
@@ -138,7 +132,7 @@ def way_back(tx: Transaction, run: Run, cause: Cause, *, counted: bool = True) -
         cause,
         run.status,
         target,
-        table.c.fence == run.fence,
+        {"fence": run.fence},
         details=run.owner,
         fence=run.fence + 1,
         tries=recovery.tries_after(run, counted=counted),
@@ -168,12 +162,12 @@ class PlanResult:
 
 def finish_plan(tx: Transaction, hold: Hold, place: Place, result: PlanResult) -> tuple[Run, Doorbell | None]:
     """planning → its end, or apply_pending with the slot kept; a requested cancel comes before everything else."""
-    run = runs.change(tx, hold.run_id, *hold.guards)
+    run = runs.change(tx, hold.run_id, hold.seen)
     target = Status.CANCELLED if run.cancel_requested_at is not None else result.status
     values = dict(result.values)
     if target is Status.APPLY_PENDING:
         values |= {
-            "expires_ms": tx.now + result.expires_in_ms,
+            "expires_ms": After(result.expires_in_ms),
             "plan_fence": hold.fence,
             "tries": 0,
             "owner": None,
@@ -187,7 +181,7 @@ def finish_plan(tx: Transaction, hold: Hold, place: Place, result: PlanResult) -
         Cause.FINISHED,
         Status.PLANNING,
         target,
-        *hold.guards,
+        hold.seen,
         details=values.get("error_text"),
         **values,
     )
@@ -198,6 +192,7 @@ def finish_plan(tx: Transaction, hold: Hold, place: Place, result: PlanResult) -
         finished = runs.change(
             tx,
             run.id,
+            {},
             warmup_agent_id=place.agent_id,
             warmup_pod_name=place.pod_name,
             warmup_slot_id=place.slot_id,
@@ -217,7 +212,7 @@ def finish_apply(tx: Transaction, /, hold: Hold, target: Status, **values: Any) 
         Cause.FINISHED,
         Status.APPLYING,
         target,
-        *hold.guards,
+        hold.seen,
         details=values.get("error_text"),
         **values,
     )
@@ -233,9 +228,8 @@ def interrupt(tx: Transaction, /, hold: Hold, **values: Any) -> Run:
         Cause.END_UNKNOWN,
         Status.APPLYING,
         Status.APPLY_INTERRUPTED,
-        *hold.guards,
-        table.c.effects_at_ms.is_not(None),
-        fence=table.c.fence + 1,
+        {**hold.seen, "effects_at_ms": SET},
+        fence=Plus(1),
         owner=None,
         lease_until=None,
         queue=None,

@@ -15,7 +15,10 @@ from iacq.store import runs, slots
 from iacq.store.protocol import owning
 from iacq.store.schema import runs as table
 from iacq.store.schema import slots as slot_table
-from iacq.store.session import Transaction
+from iacq.store.session import Transaction, now_ms
+from iacq.store.statement import After, Condition
+
+_OVER = Condition(table.c.lease_until < now_ms())
 
 
 def lose_lease(tx: Transaction, seen: Run) -> Run:
@@ -26,10 +29,7 @@ def lose_lease(tx: Transaction, seen: Run) -> Run:
     run = runs.change(
         tx,
         seen.id,
-        table.c.status == seen.status,
-        table.c.fence == seen.fence,
-        table.c.lease_until == seen.lease_until,
-        table.c.lease_until < tx.now,
+        {"status": seen.status, "fence": seen.fence, "lease_until": seen.lease_until, "lease": _OVER},
     )
     if recovery.decide_lease_lost(run) is not Status.APPLY_INTERRUPTED:
         return owning.way_back(tx, run, Cause.LEASE_LOST)
@@ -39,7 +39,7 @@ def lose_lease(tx: Transaction, seen: Run) -> Run:
         Cause.LEASE_LOST,
         run.status,
         Status.APPLY_INTERRUPTED,
-        table.c.fence == run.fence,
+        {"fence": run.fence},
         details=run.owner,
         fence=run.fence + 1,
         owner=None,
@@ -57,9 +57,7 @@ def owner_gone(tx: Transaction, run_id: int, fence: int, place: Place) -> Run:
     run = runs.change(
         tx,
         run_id,
-        table.c.status.in_([Status.PLANNING, Status.APPLYING]),
-        table.c.fence == fence,
-        table.c.effects_at_ms.is_(None),
+        {"status": (Status.PLANNING, Status.APPLYING), "fence": fence, "effects_at_ms": None},
     )
     slots.confirm_hold(tx, run_id, place)
     return owning.way_back(tx, run, Cause.PLAN_KILLED if run.status is Status.PLANNING else Cause.NOT_STARTED)
@@ -70,8 +68,7 @@ def adopt(tx: Transaction, run_id: int, effects_fence: int, place: Place, *, lea
     run = runs.change(
         tx,
         run_id,
-        table.c.status.in_([Status.APPLYING, Status.APPLY_INTERRUPTED]),
-        table.c.effects_fence == effects_fence,
+        {"status": (Status.APPLYING, Status.APPLY_INTERRUPTED), "effects_fence": effects_fence},
     )
     slots.confirm_hold(tx, run_id, place)
     return runs.transition(
@@ -80,11 +77,11 @@ def adopt(tx: Transaction, run_id: int, effects_fence: int, place: Place, *, lea
         Cause.ADOPTED,
         run.status,
         Status.APPLYING,
-        table.c.effects_fence == effects_fence,
+        {"effects_fence": effects_fence},
         details=place.owner,
         owner=place.owner,
         fence=run.fence + 1,
-        lease_until=tx.now + lease_ms,
+        lease_until=After(lease_ms),
         queue=place.queue,
         stage="apply",
         agent_id=place.agent_id,
@@ -99,7 +96,7 @@ def late_report(tx: Transaction, run_id: int, effects_fence: int, target: Status
         Cause.LATE_REPORT,
         Status.APPLY_INTERRUPTED,
         target,
-        table.c.effects_fence == effects_fence,
+        {"effects_fence": effects_fence},
         **values,
     )
     slots.release(tx, run_id)
@@ -114,7 +111,7 @@ def never_started(tx: Transaction, run_id: int, effects_fence: int) -> Run:
         Cause.NOT_STARTED,
         Status.APPLY_INTERRUPTED,
         Status.FAILED,
-        table.c.effects_fence == effects_fence,
+        {"effects_fence": effects_fence},
         error_code="never_started",
         error_text="the worker was lost just before terraform was started; nothing was applied",
     )
@@ -124,7 +121,7 @@ def never_started(tx: Transaction, run_id: int, effects_fence: int) -> Run:
 
 def prove_end(tx: Transaction, run_id: int, effects_fence: int) -> Run:
     """apply_interrupted: nothing of this apply is alive in its slot, which is free now; a person may resolve it."""
-    run = runs.change(tx, run_id, table.c.status == Status.APPLY_INTERRUPTED, table.c.effects_fence == effects_fence)
+    run = runs.change(tx, run_id, {"status": Status.APPLY_INTERRUPTED, "effects_fence": effects_fence})
     slots.release(tx, run_id)
     return run
 
@@ -134,7 +131,7 @@ def resolve(tx: Transaction, run: Run, target: Status, *, by: str, comment: str,
 
     Raises Conflict while its slot is held, since its terraform may still be alive; force says that it is not.
     """
-    runs.change(tx, run.id, table.c.status == Status.APPLY_INTERRUPTED, table.c.fence == run.fence)
+    runs.change(tx, run.id, {"status": Status.APPLY_INTERRUPTED, "fence": run.fence})
     row = tx.execute(sa.select(slot_table).where(slot_table.c.run_id == run.id).with_for_update()).first()
     if row is not None and not force:
         raise Conflict(
@@ -150,7 +147,7 @@ def resolve(tx: Transaction, run: Run, target: Status, *, by: str, comment: str,
         Cause.RESOLVED,
         Status.APPLY_INTERRUPTED,
         target,
-        table.c.fence == run.fence,
+        {"fence": run.fence},
         by=by,
         details=f"forced: {comment}" if force and row is not None else comment,
         **values,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from iacq.domain import transitions
@@ -10,9 +12,9 @@ from iacq.domain.slot import Closed, Slot, SlotStatus
 from iacq.domain.transitions import Cause
 from iacq.messages import Doorbell
 from iacq.store import outbox, runs, slots
-from iacq.store.schema import runs as table
 from iacq.store.schema import workspaces
 from iacq.store.session import Raced, Transaction
+from iacq.store.statement import LATER, NOW, PAST, Keep
 
 
 def dispatch(tx: Transaction, run: Run, slot: Slot) -> Doorbell:
@@ -46,17 +48,20 @@ def _queue(tx: Transaction, run: Run, queue: str, cause: Cause) -> Run:
         cause,
         run.status,
         target,
-        table.c.attempt == run.attempt,
+        {"attempt": run.attempt},
         attempt=run.attempt + 1,
         queue=queue,
     )
 
 
+_SHARE_WORKSPACE = (
+    sa.select(workspaces.c.locked_ms).where(workspaces.c.name == sa.bindparam("workspace")).with_for_update(read=True)
+)
+
+
 def _require_unlocked(tx: Transaction, workspace: str) -> None:
     """Take the workspace's row in share mode: a lock by a person waits for us, or we see it. Raises Raced if locked."""
-    found = tx.execute(
-        sa.select(workspaces.c.locked_ms).where(workspaces.c.name == workspace).with_for_update(read=True)
-    ).first()
+    found = tx.execute(_SHARE_WORKSPACE, {"workspace": workspace}).first()
     if found is None or found.locked_ms is not None:
         raise Raced
 
@@ -75,15 +80,14 @@ def confirm(
         cause,
         Status.APPLY_PENDING,
         Status.CONFIRMED,
-        table.c.plan_hash == run.plan_hash,
-        table.c.expires_ms > tx.now,
+        {"plan_hash": run.plan_hash, "expires_ms": LATER},
         by=by,
         details=comment,
-        confirmed_ms=tx.now,
+        confirmed_ms=NOW,
         confirmed_by=by,
         confirmed_hash=run.plan_hash,
         confirmed_comment=comment,
-        queued_ms=tx.now,
+        queued_ms=NOW,
         tries=0,
     )
     own = slots.take_own(tx, confirmed) if unlocked else None
@@ -104,7 +108,7 @@ def _is_unlocked(tx: Transaction, workspace: str) -> bool:
 def discard(tx: Transaction, run: Run, *, by: str, cause: Cause = Cause.DISCARDED) -> Run:
     """apply_pending → discarded, by a person or by a newer run."""
     discarded = runs.transition(
-        tx, run.id, cause, Status.APPLY_PENDING, Status.DISCARDED, table.c.plan_hash == run.plan_hash, by=by
+        tx, run.id, cause, Status.APPLY_PENDING, Status.DISCARDED, {"plan_hash": run.plan_hash}, by=by
     )
     slots.release(tx, run.id)
     return discarded
@@ -112,9 +116,7 @@ def discard(tx: Transaction, run: Run, *, by: str, cause: Cause = Cause.DISCARDE
 
 def expire(tx: Transaction, run: Run) -> Run:
     """apply_pending past its expiry → discarded."""
-    expired = runs.transition(
-        tx, run.id, Cause.EXPIRED, Status.APPLY_PENDING, Status.DISCARDED, table.c.expires_ms <= tx.now
-    )
+    expired = runs.transition(tx, run.id, Cause.EXPIRED, Status.APPLY_PENDING, Status.DISCARDED, {"expires_ms": PAST})
     slots.release(tx, run.id)
     return expired
 
@@ -127,9 +129,9 @@ def cancel(tx: Transaction, run: Run, *, by: str) -> Run:
         Cause.CANCELLED,
         run.status,
         Status.CANCELLED,
-        table.c.attempt == run.attempt,
+        {"attempt": run.attempt},
         by=by,
-        cancel_requested_ms=tx.now,
+        cancel_requested_ms=NOW,
         cancel_requested_by=by,
     )
     outbox.remove(tx, run.id)
@@ -139,16 +141,10 @@ def cancel(tx: Transaction, run: Run, *, by: str) -> Run:
 
 def request_cancel(tx: Transaction, run: Run, *, by: str, force: bool) -> Run:
     """planning/applying: ask the owner to end it. Without force only before terraform may have started to apply."""
-    guards = [table.c.status == run.status, table.c.fence == run.fence]
+    seen: dict[str, Any] = {"status": run.status, "fence": run.fence}
     if not force and run.status is Status.APPLYING:
-        guards.append(table.c.effects_at_ms.is_(None))
-    return runs.change(
-        tx,
-        run.id,
-        *guards,
-        cancel_requested_ms=sa.func.coalesce(table.c.cancel_requested_ms, tx.now),
-        cancel_requested_by=sa.func.coalesce(table.c.cancel_requested_by, by),
-    )
+        seen["effects_at_ms"] = None
+    return runs.change(tx, run.id, seen, cancel_requested_ms=Keep(NOW), cancel_requested_by=Keep(by))
 
 
 def take_back(tx: Transaction, run: Run, *, close_slot: Closed | None = None) -> Run:
@@ -163,7 +159,7 @@ def take_back(tx: Transaction, run: Run, *, close_slot: Closed | None = None) ->
         Cause.SLOT_LOST,
         run.status,
         target,
-        table.c.attempt == run.attempt,
+        {"attempt": run.attempt},
         details=run.queue,
         attempt=run.attempt + 1,
         queue=None,
@@ -180,7 +176,7 @@ def take_back(tx: Transaction, run: Run, *, close_slot: Closed | None = None) ->
 
 def give_up_reservation(tx: Transaction, run: Run, slot: Slot) -> Run:
     """Free the slot that is kept for a waiting run; its apply will start from what is stored."""
-    changed = runs.change(tx, run.id, table.c.status == run.status, table.c.attempt == run.attempt)
+    changed = runs.change(tx, run.id, {"status": run.status, "attempt": run.attempt})
     if changed.status not in (Status.APPLY_PENDING, Status.CONFIRMED) or slot.status is not SlotStatus.RESERVED:
         raise Raced
     runs.lose_place(tx, run.id)
