@@ -163,7 +163,7 @@ def transition(
     return run
 
 
-_LOST_PLACE = {
+_LOST_PLACE: dict[str, Any] = {
     "warmup_agent_id": None,
     "warmup_pod_name": None,
     "warmup_slot_id": None,
@@ -183,9 +183,9 @@ _ENDED = {
 }
 
 
-def lose_place(tx: Transaction, run_id: int) -> None:
+def lose_place(tx: Transaction, run_id: int) -> Run:
     """Forget where a run is prepared: its apply will not start hot."""
-    statement.update(tx, runs, {"id": run_id, **_OURS}, _LOST_PLACE)
+    return change(tx, run_id, {}, **_LOST_PLACE)
 
 
 def change(tx: Transaction, run_id: int, seen: Mapping[str, Any], *, within_lease: bool = False, **becomes: Any) -> Run:

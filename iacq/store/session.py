@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -110,6 +111,12 @@ class Database:
             setattr(self._engine.dialect, VIRTUAL_CLOCK, self._clock)
         return self._engine
 
+    @functools.cached_property
+    def _reading(self) -> sa.Engine:
+        """The same connections for questions: PostgreSQL needs no BEGIN and COMMIT around them."""
+        commits = {} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
+        return self.engine.execution_options(**{READING: True}, **commits)
+
     @property
     def is_sqlite(self) -> bool:
         """Tell whether this is the embedded database."""
@@ -122,10 +129,7 @@ class Database:
         reading: nothing is written, so SQLite's one writer need not be waited for.
         """
         try:
-            with (
-                self.engine.connect().execution_options(**{READING: reading}) as connection,
-                connection.begin(),
-            ):
+            with (self._reading if reading else self.engine).begin() as connection:
                 yield Transaction(connection)
         except IntegrityError:
             raise
@@ -172,6 +176,7 @@ class Database:
         if self._engine is not None:
             self._engine.dispose(close=False)
             self._engine = None
+            self.__dict__.pop("_reading", None)
 
 
 def _unavailable(error: Exception) -> Unavailable:

@@ -222,15 +222,8 @@ STEPS: dict[str, Step] = {
     },
     "renew": Step(
         begin=lambda world: world.at(S.PLANNING),
-        do=lambda world, run: lambda tx: owning.renew(tx, world.hold(run), lease_ms=LEASE_MS),
+        do=lambda world, run: lambda tx: owning.renew(tx, world.hold(run), lease_ms=LEASE_MS, stage="init"),
         end=S.PLANNING,
-        slot=HELD,
-        stopped_by=OWNED,
-    ),
-    "enter a stage": Step(
-        begin=lambda world: world.at(S.APPLYING),
-        do=lambda world, run: lambda tx: owning.enter_stage(tx, world.hold(run), "init"),
-        end=S.APPLYING,
         slot=HELD,
         stopped_by=OWNED,
     ),
@@ -523,7 +516,7 @@ def test_force_cancels_after_effects(world: World) -> None:
     assert asked.cancel_requested_by == "bob"
     again = world.do(waiting.request_cancel, run, by="eve", force=True)
     assert again.cancel_requested_by == "bob", "the first one is kept"
-    assert world.do(owning.renew, world.hold(run), lease_ms=LEASE_MS).cancel_requested_at is not None
+    assert world.do(owning.renew, world.hold(run), lease_ms=LEASE_MS, stage="init").cancel_requested_at is not None
 
 
 def test_only_a_closed_slot_that_answers_opens(world: World) -> None:

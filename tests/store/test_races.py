@@ -19,7 +19,7 @@ from iacq.domain.slot import Closed, Slot
 from iacq.errors import Conflict
 from iacq.services import enqueuing
 from iacq.services.core import Core
-from iacq.store import workspaces
+from iacq.store import runs, workspaces
 from iacq.store.protocol import owning, recovering, waiting
 from iacq.store.session import Database, Transaction
 from tests.store.world import EXPIRES_MS, LEASE_MS, World, at_once, plan_result
@@ -190,7 +190,7 @@ PAIRS: dict[str, Pair] = {
     ),
     "renew / lose the lease": Pair(
         begin=lambda world: world.at(S.PLANNING),
-        first=lambda seen: lambda tx: owning.renew(tx, seen.world.hold(seen.run), lease_ms=LEASE_MS + 1),
+        first=lambda seen: lambda tx: owning.renew(tx, seen.world.hold(seen.run), lease_ms=LEASE_MS + 1, stage="init"),
         second=lose_lease,
         second_is_late=True,
         **only(S.PLANNING, S.PENDING),
@@ -355,14 +355,14 @@ def test_a_lease_that_ended_while_the_statement_waited_is_not_accepted(postgres_
     real = Database(world.url)  # the database's own clock
     try:
         hold = world.hold(run)
-        for change in ({"stage": "apply"}, None):  # the holder changed the row, or only locked it
-            real.run(owning.renew, hold, lease_ms=300)
+        for change in ({"stage": "apply"}, {}):  # the holder changed the row, or only locked it
+            real.run(owning.renew, hold, lease_ms=300, stage="verify")
             where = sa.text("SELECT id FROM workspace_tasks WHERE id = :id FOR UPDATE").bindparams(id=run.id)
             pool = ThreadPoolExecutor(1)
             with real.transaction() as tx:
                 tx.execute(where)
                 if change:
-                    owning.enter_stage(tx, hold, change["stage"])
+                    runs.change(tx, run.id, hold.seen, **change)
                 passed = pool.submit(real.attempt, owning.pass_point_of_no_return, hold, StartTier.HOT)
                 wait_until(partial(is_waiting, real), what="it waits")
                 wait_until(partial(has_ended, real, run.id), what="the lease ends")

@@ -106,6 +106,7 @@ def start(ctx: PhaseContext, tier: StartTier) -> Path | None:
     if passed is None:
         _refused(ctx)
         return None
+    ctx.lease.stage = "apply"
     ctx.log.effects_fence = ctx.hold.fence
     try:
         return job.start(ctx, "apply", terraform_commands.apply(ctx.inputs.options))
@@ -142,6 +143,7 @@ def follow(ctx: PhaseContext, directory: Path, effects_fence: int) -> None:
     if ctx.managed:
         writing = StateWriter(
             ctx.core,
+            ctx.worker.threads,
             ctx.run.workspace,
             ctx.run.id,
             fence=ctx.hold.fence,
@@ -192,6 +194,7 @@ def _interrupt(ctx: PhaseContext, effects_fence: int, text: str) -> None:
 
 def _settle(ctx: PhaseContext, outcome: Outcome, effects_fence: int) -> None:
     began = ctx.core.clock.monotonic()
+    ctx.lease.stage = "save"
     saved = _save_state(ctx, effects_fence)
     target = recovery.decide_apply_end(outcome.returncode, cancel_requested=outcome.stopped is Stopped.CANCELLED)
     values = _error_values(outcome, target)

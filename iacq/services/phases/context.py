@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -30,6 +31,10 @@ _FIRST_RETRY = 0.25
 _LAST_RETRY = 5.0
 
 
+def _attendants() -> Executor:
+    return ThreadPoolExecutor(max_workers=3, thread_name_prefix="phase")
+
+
 @dataclass(kw_only=True)
 class SlotWorker:
     """One slot's process."""
@@ -43,6 +48,7 @@ class SlotWorker:
     kept_inputs: tuple[int, Inputs] | None = None  # run, and what it was enqueued with: its apply needs it again
     stop_at: float | None = None  # monotonic seconds when a running phase is interrupted; None: nobody asked to stop
     lock: threading.Lock = field(default_factory=threading.Lock)  # one of: a phase, settling what a predecessor left
+    threads: Executor = field(default_factory=_attendants)  # for lease, log and state: starting one takes a millisecond
 
     def nudge(self) -> None:
         """Somebody rang: let the phase that runs hear of it."""

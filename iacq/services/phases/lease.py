@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Executor, Future
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +15,11 @@ from iacq.store.protocol.owning import Hold
 
 logger = log.get(__name__)
 
+_ENDING = 0.25
+"""Seconds that a phase takes to say that it is over, once its end is stored: then nothing was lost."""
+_GATHER = 0.05
+"""Seconds between a call to renew at once and the renewal: quick steps that follow each other need one."""
+
 
 class LeaseLost(Exception):  # noqa: N818 - it says what happened
     """The run is not ours any more: write nothing."""
@@ -24,37 +30,56 @@ class Cancelled(Exception):  # noqa: N818 - it says what happened
 
 
 class Lease:
-    """Renews in a thread of its own. A context manager.
+    """Renews in a thread of its own, and says in the run which step it is at. A context manager.
 
     `lost`: the run is somebody else's. `cancel_requested`: the answer to a renewal said so. While the database is away
     the lease is neither: terraform goes on.
     """
 
-    def __init__(self, core: Core, hold: Hold, *, valid_until: float, cancel_requested: bool = False) -> None:
+    def __init__(
+        self,
+        core: Core,
+        threads: Executor,
+        hold: Hold,
+        *,
+        stage: str,
+        valid_until: float,
+        cancel_requested: bool = False,
+    ) -> None:
         """Begin with a fresh claim. valid_until: CLOCK_BOOTTIME in seconds until which it surely holds."""
         self.hold = hold
+        self.stage = stage  # as the run says it, or will at the next renewal
         self.lost = False
         self.cancel_requested = cancel_requested
         self.valid_until = valid_until
         self._core = core
+        self._threads = threads
         self._wake = threading.Event()
-        self._over = False
-        self._thread = threading.Thread(target=self._renew_for_ever, name=f"lease-{hold.run_id}", daemon=True)
+        self._over = threading.Event()
+        self._renewing: Future[None] | None = None
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._renewing = self._threads.submit(self._renew_for_ever)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over = True
+        self._over.set()
         self._wake.set()
-        self._thread.join()
+        if self._renewing is not None:
+            self._renewing.result()
 
     def nudge(self) -> None:
         """Renew now: somebody says that there is something to hear."""
         self._wake.set()
+
+    def enter(self, stage: str) -> None:
+        """Say which step runs now. Raises LeaseLost or Cancelled if either is so."""
+        self.check()
+        if self.stage != stage:
+            self.stage = stage
+            self.nudge()
 
     def check(self) -> None:
         """Raise LeaseLost or Cancelled if either is so."""
@@ -65,21 +90,24 @@ class Lease:
 
     def _renew_for_ever(self) -> None:
         while True:
-            self._wake.wait(self._core.settings.renew)
+            if self._wake.wait(self._core.settings.renew):
+                self._over.wait(_GATHER)
             self._wake.clear()  # before the look at `over`: who sets both in between is seen, or wakes the next round
-            if self._over or self.lost:
+            if self._over.is_set() or self.lost:
                 return
             self._renew()
 
     def _renew(self) -> None:
-        lease = self._core.settings.lease
+        lease, stage = self._core.settings.lease, self.stage
         began = self._core.clock.boottime()
         try:
-            run = self._core.database.attempt(owning.renew, self.hold, lease_ms=int(lease * 1000))
+            run = self._core.database.attempt(owning.renew, self.hold, lease_ms=int(lease * 1000), stage=stage)
         except Unavailable as error:
             logger.warning("lease not renewed: %s", error.message, extra=log.ids(run=self.hold.run_id))
             return
         if run is None:
+            if self._over.wait(_ENDING):
+                return
             self.lost = True
             logger.warning("the run is not ours any more", extra=log.ids(run=self.hold.run_id))
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from concurrent.futures import Executor
 from pathlib import Path
 
 from iacq import log
@@ -25,7 +26,16 @@ _CHUNK = 64 * 1024
 class LogWriter:
     """Takes lines at once, stores them from a thread. While the database is away it keeps them."""
 
-    def __init__(self, core: Core, run_id: int, phase: Phase, *, fence: int, effects_fence: int | None = None) -> None:
+    def __init__(
+        self,
+        core: Core,
+        threads: Executor,
+        run_id: int,
+        phase: Phase,
+        *,
+        fence: int,
+        effects_fence: int | None = None,
+    ) -> None:
         self.fence = fence
         self.effects_fence = effects_fence
         self._core = core
@@ -39,8 +49,7 @@ class LogWriter:
         self._flushing = threading.Lock()  # one writer at a time
         self._wake = threading.Event()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._work, name=f"log-{run_id}", daemon=True)
-        self._thread.start()
+        self._working = threads.submit(self._work)
 
     def write(self, text: str) -> None:
         """Append whole lines."""
@@ -87,7 +96,7 @@ class LogWriter:
         """End the thread. What is not flushed is lost."""
         self._over.set()
         self._wake.set()
-        self._thread.join()
+        self._working.result()
 
     def _store(self, text: str) -> None:
         with self._core.database.transaction() as tx:

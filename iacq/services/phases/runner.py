@@ -27,6 +27,8 @@ from iacq.store.session import Transaction
 logger = log.get(__name__)
 
 _SAID_BY_TERRAFORM = frozenset({"terraform", "init"})
+PlanEnd = tuple[Status, Mapping[str, Any]]
+"""How a plan ends, and the columns that say so."""
 _PATIENCE = 5.0
 """Seconds that a bell waits for the slot's other thread."""
 
@@ -58,7 +60,8 @@ def _claim_and_run(worker: SlotWorker, run_id: int, phase: Phase, attempt: int) 
         return None
     logger.info("claimed %s", phase, extra=log.ids(run=run_id, workspace=run.workspace, slot=worker.place.queue))
     hold = Hold(run_id=run.id, phase=phase, fence=run.fence, owner=worker.place.owner)
-    lease = Lease(core, hold, valid_until=boottime + lease_s)
+    stage = owning.FIRST_STAGE[phase]
+    lease = Lease(core, worker.threads, hold, stage=stage, valid_until=boottime + lease_s)
     with held(worker, run, lease, began) as ctx, contextlib.suppress(LeaseLost):
         (_run_plan if phase is Phase.PLAN else _run_apply)(ctx)
     ended: Run | None = None
@@ -75,7 +78,7 @@ def held(worker: SlotWorker, run: Run, lease: Lease, began: float) -> Iterator[P
     core, phase = worker.core, lease.hold.phase
     now = core.clock.monotonic()
     timeout = core.settings.plan_timeout if phase is Phase.PLAN else core.settings.apply_timeout
-    writer = LogWriter(core, run.id, phase, fence=lease.hold.fence, effects_fence=run.effects_fence)
+    writer = LogWriter(core, worker.threads, run.id, phase, fence=lease.hold.fence, effects_fence=run.effects_fence)
     ctx = PhaseContext(
         worker=worker,
         run=run,
@@ -102,9 +105,7 @@ def _run_plan(ctx: PhaseContext) -> None:
     planned = Planned()
     try:
         for stage, timing, step in plan.STEPS:
-            ctx.lease.check()
-            if stage != owning.FIRST_STAGE[ctx.phase]:
-                _enter(ctx, stage)
+            ctx.lease.enter(stage)
             with _timed(ctx, timing):
                 step(ctx, planned)
         ctx.lease.check()
@@ -130,11 +131,6 @@ def _run_plan(ctx: PhaseContext) -> None:
         ctx.core.ring_control(DISPATCH)
 
 
-def _enter(ctx: PhaseContext, stage: str) -> None:
-    if ctx.persist(lambda: ctx.core.database.attempt(owning.enter_stage, ctx.hold, stage)) is None:
-        raise LeaseLost
-
-
 @contextlib.contextmanager
 def _timed(ctx: PhaseContext, timing: str) -> Iterator[None]:
     began = ctx.core.clock.monotonic()
@@ -146,7 +142,7 @@ def _timed(ctx: PhaseContext, timing: str) -> Iterator[None]:
             ctx.timings[timing] = ctx.timings.get(timing, 0) + took
 
 
-def _plan_result(ctx: PhaseContext, status: Status, planned: Planned, error: Exception | None = None) -> PlanResult:
+def _plan_result(ctx: PhaseContext, status: Status, planned: Planned, error: Exception | None = None) -> PlanEnd:
     values: dict[str, Any] = {
         "timings": ctx.all_timings(),
         "changes": planned.changes,
@@ -158,14 +154,7 @@ def _plan_result(ctx: PhaseContext, status: Status, planned: Planned, error: Exc
         _log_error(ctx, values)
     if planned.changes is not None:
         values["terraform_version"] = str(ctx.worker.workshop.terraform()["version"])
-    expires = ctx.persist(lambda: ctx.core.database.read(_expiry, ctx.run.workspace))
-    default = int(ctx.core.settings.plan_expires * 1000)
-    return PlanResult(status=status, values=values, expires_in_ms=default if expires is None else expires)
-
-
-def _expiry(tx: Transaction, workspace: str) -> int | None:
-    found = workspaces.find(tx, workspace)
-    return found.plan_expires if found else None
+    return status, values
 
 
 def _log_error(ctx: PhaseContext, values: Mapping[str, Any]) -> None:
@@ -182,7 +171,12 @@ def error_values(error: Exception) -> dict[str, Any]:
     return {"error_code": "system", "error_text": f"{type(error).__name__}: {error}"}
 
 
-def _finish_plan(tx: Transaction, ctx: PhaseContext, planned: Planned, result: PlanResult) -> Any:
+def _finish_plan(tx: Transaction, ctx: PhaseContext, planned: Planned, end: PlanEnd) -> Any:
+    workspace = workspaces.find(tx, ctx.run.workspace)
+    expires = workspace.plan_expires if workspace else None
+    default = int(ctx.core.settings.plan_expires * 1000)
+    status, values = end
+    result = PlanResult(status=status, values=values, expires_in_ms=default if expires is None else expires)
     finished = owning.finish_plan(tx, ctx.hold, ctx.worker.place, result)
     artifacts.record(tx, ctx.run.id, planned.artifacts or [])
     return finished
@@ -216,11 +210,10 @@ def _prepare_and_start(ctx: PhaseContext) -> Any:
     with _timed(ctx, "prepare"):
         tier = apply.verify(ctx)
         if tier is not StartTier.HOT:
-            _enter(ctx, "fetch")
+            ctx.lease.enter("fetch")
             apply.restore(ctx)
     if tier is not StartTier.HOT:
-        ctx.lease.check()
-        _enter(ctx, "init")
+        ctx.lease.enter("init")
         with _timed(ctx, "init"):
             apply.init_cold(ctx)
     ctx.lease.check()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Executor, Future
 from pathlib import Path
 
 from iacq import log
@@ -20,22 +21,34 @@ _EVERY = 0.5
 class StateWriter:
     """Puts the state file into the working row whenever it changed. A context manager."""
 
-    def __init__(self, core: Core, workspace: str, run_id: int, *, fence: int, effects_fence: int, file: Path) -> None:
+    def __init__(
+        self,
+        core: Core,
+        threads: Executor,
+        workspace: str,
+        run_id: int,
+        *,
+        fence: int,
+        effects_fence: int,
+        file: Path,
+    ) -> None:
         self._core = core
+        self._threads = threads
         self._workspace = workspace
         self._run_id = run_id
         self._fences = (fence, effects_fence)
         self._file = file
         self._stored = self._mark()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._work, name=f"state-{run_id}", daemon=True)
+        self._working: Future[None] | None = None
 
     def __enter__(self) -> None:
-        self._thread.start()
+        self._working = self._threads.submit(self._work)
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
-        self._thread.join()
+        if self._working is not None:
+            self._working.result()
 
     def _mark(self) -> tuple[int, int, int] | None:
         try:

@@ -81,7 +81,14 @@ def _adopt(worker: SlotWorker, run: Run, directory: Path, effects_fence: int) ->
         return False
     logger.warning("adopted a running apply", extra=log.ids(run=run.id, slot=place.queue))
     hold = Hold(run_id=run.id, phase=Phase.APPLY, fence=adopted.fence, owner=place.owner)
-    lease = Lease(core, hold, valid_until=boottime + lease_s, cancel_requested=adopted.cancel_requested_at is not None)
+    lease = Lease(
+        core,
+        worker.threads,
+        hold,
+        stage="apply",
+        valid_until=boottime + lease_s,
+        cancel_requested=adopted.cancel_requested_at is not None,
+    )
     with runner.held(worker, adopted, lease, began) as ctx:
         ctx.log.write(f"Adopted by a new process of slot {place.queue}; terraform went on meanwhile")
         apply.continue_apply(ctx, directory, effects_fence)

@@ -65,14 +65,12 @@ def claim(tx: Transaction, run_id: int, phase: Phase, attempt: int, place: Place
     return run
 
 
-def renew(tx: Transaction, hold: Hold, *, lease_ms: int) -> Run:
-    """Extend the lease; the answer carries a requested cancel. Raises Raced if the run is not ours any more."""
-    return runs.change(tx, hold.run_id, hold.seen, lease_until=After(lease_ms))
+def renew(tx: Transaction, hold: Hold, *, lease_ms: int, stage: str) -> Run:
+    """Extend the lease and say which step runs; the answer carries a requested cancel.
 
-
-def enter_stage(tx: Transaction, hold: Hold, stage: str) -> Run:
-    """Say which step runs now."""
-    return runs.change(tx, hold.run_id, hold.seen, stage=stage)
+    Raises Raced if the run is not ours any more.
+    """
+    return runs.change(tx, hold.run_id, hold.seen, lease_until=After(lease_ms), stage=stage)
 
 
 _NONE_BUT_OURS = Condition(sa.or_(table.c.effects_at_ms.is_(None), table.c.effects_fence == table.c.fence))
@@ -162,46 +160,45 @@ class PlanResult:
 
 def finish_plan(tx: Transaction, hold: Hold, place: Place, result: PlanResult) -> tuple[Run, Doorbell | None]:
     """planning → its end, or apply_pending with the slot kept; a requested cancel comes before everything else."""
-    run = runs.change(tx, hold.run_id, hold.seen)
-    target = Status.CANCELLED if run.cancel_requested_at is not None else result.status
-    values = dict(result.values)
-    if target is Status.APPLY_PENDING:
-        values |= {
-            "expires_ms": After(result.expires_in_ms),
-            "plan_fence": hold.fence,
-            "tries": 0,
-            "owner": None,
-            "lease_until": None,
-            "queue": None,
-            "stage": None,
-        }
-    finished = runs.transition(
-        tx,
-        run.id,
-        Cause.FINISHED,
-        Status.PLANNING,
-        target,
-        hold.seen,
-        details=values.get("error_text"),
-        **values,
-    )
-    if target is not Status.APPLY_PENDING:
-        slots.release(tx, run.id)
+    try:
+        values = _ending(hold, place, result)
+        finished = _end_plan(tx, hold, result.status, {"cancel_requested_ms": None}, values)
+    except Raced:
+        finished = _end_plan(tx, hold, Status.CANCELLED, {"cancel_requested_ms": SET}, result.values)
+    if finished.status is not Status.APPLY_PENDING:
+        slots.release(tx, finished.id)
         return finished, None
-    if slots.reserve(tx, run.id):
-        finished = runs.change(
-            tx,
-            run.id,
-            {},
-            warmup_agent_id=place.agent_id,
-            warmup_pod_name=place.pod_name,
-            warmup_slot_id=place.slot_id,
-        )
-    else:
-        slots.release(tx, run.id)
+    if not slots.reserve(tx, finished.id):
+        slots.release(tx, finished.id)
+        finished = runs.lose_place(tx, finished.id)
     if not finished.auto_apply:
         return finished, None
     return waiting.confirm(tx, finished, by=finished.requested_by, comment="auto_apply", cause=Cause.AUTO_APPLIED)
+
+
+def _ending(hold: Hold, place: Place, result: PlanResult) -> Mapping[str, Any]:
+    if result.status is not Status.APPLY_PENDING:
+        return result.values
+    return {
+        **result.values,
+        "expires_ms": After(result.expires_in_ms),
+        "plan_fence": hold.fence,
+        "tries": 0,
+        "owner": None,
+        "lease_until": None,
+        "queue": None,
+        "stage": None,
+        "warmup_agent_id": place.agent_id,
+        "warmup_pod_name": place.pod_name,
+        "warmup_slot_id": place.slot_id,
+    }
+
+
+def _end_plan(tx: Transaction, hold: Hold, target: Status, seen: Mapping[str, Any], values: Mapping[str, Any]) -> Run:
+    text = values.get("error_text")
+    return runs.transition(
+        tx, hold.run_id, Cause.FINISHED, Status.PLANNING, target, {**hold.seen, **seen}, details=text, **values
+    )
 
 
 def finish_apply(tx: Transaction, /, hold: Hold, target: Status, **values: Any) -> Run:
