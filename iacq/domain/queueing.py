@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from iacq.domain.run import Run, RunType, Status
@@ -18,6 +18,19 @@ class Waiting:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A run that could start now: as much of it as its place in the queue depends on."""
+
+    id: int
+    workspace: str
+    run_type: RunType
+    status: Status
+    pool: str
+    priority: int
+    requested_by: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Surroundings:
     """What a waiting run's explanation needs to know."""
 
@@ -29,7 +42,7 @@ class Surroundings:
     control_seen: bool  # a control worker answered lately
 
 
-def order(run: Run) -> tuple[int, int, int, int]:
+def order(run: Run | Candidate) -> tuple[int, int, int, int]:
     """Sort key: priority, what is confirmed before what is new, drift last, then oldest."""
     return (
         -run.priority,
@@ -40,11 +53,11 @@ def order(run: Run) -> tuple[int, int, int, int]:
 
 
 def order_by_share(
-    candidates: Iterable[Run], running_of_workspace: dict[str, int], running_of_caller: dict[str, int]
-) -> list[Run]:
+    candidates: Iterable[Candidate], running_of_workspace: Mapping[str, int], running_of_caller: Mapping[str, int]
+) -> list[Candidate]:
     """Order startable runs: priority, then the fewest running (of the workspace, then the caller), then oldest."""
 
-    def key(run: Run) -> tuple[int, int, int, int, int, int]:
+    def key(run: Candidate) -> tuple[int, int, int, int, int, int]:
         priority, confirmed, drift, oldest = order(run)
         return (
             priority,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from iacq import log
 from iacq.domain import placement, queueing
+from iacq.domain.queueing import Candidate
 from iacq.domain.run import Run, Status
-from iacq.domain.slot import Slot
+from iacq.domain.slot import Slot, SlotStatus
 from iacq.services.core import Core
 from iacq.store import outbox, pods, queue, runs, slots
 from iacq.store.protocol import waiting
@@ -17,15 +18,24 @@ logger = log.get(__name__)
 def dispatch(core: Core) -> int:
     """Dispatch everything that can start now; returns how many runs got a slot."""
     dispatched = 0
-    full: set[str] = set()  # pools without a free slot: whoever frees one rings again
-    for run in core.database.read(_candidates):
+    present = core.database.read(slots.listed)
+    if not any(slot.usable or slot.status is SlotStatus.RESERVED for slot in present):
+        return dispatched  # the others give nobody a place; whoever frees one rings again
+    full: set[str] = set()  # pools without a free slot
+    for candidate in core.database.read(_candidates):
+        if candidate.pool in full and candidate.status is not Status.CONFIRMED:
+            continue
+        run = core.database.read(runs.get, candidate.id)
+        if run is None or run.status is not candidate.status:
+            continue
         bell = core.database.attempt(waiting.dispatch_to_own_slot, run) if run.status is Status.CONFIRMED else None
-        if bell is None:
-            slot = _find_slot(core, run) if run.pool not in full else None
+        if bell is None and run.pool not in full:
+            slot = placement.choose_slot(run.pool, present) or _free_reserved_slot(core, run)
             if slot is None:
                 full.add(run.pool)
                 continue
             bell = core.database.attempt(waiting.dispatch, run, slot)
+            present = core.database.read(slots.listed)
         if bell is not None:
             core.ring(bell)
             dispatched += 1
@@ -33,18 +43,17 @@ def dispatch(core: Core) -> int:
     return dispatched
 
 
-def _candidates(tx: Transaction) -> list[Run]:
+def _candidates(tx: Transaction) -> list[Candidate]:
     by_workspace, by_caller = queue.running_counts(tx)
     return queueing.order_by_share(queue.confirmed(tx) + queue.startable(tx), by_workspace, by_caller)
 
 
-def _find_slot(core: Core, run: Run) -> Slot | None:
-    """Find a free slot; at the pool's maximum, the oldest reservation of an unread plan is given up for it."""
-    present = core.database.read(slots.listed, pool=run.pool)
-    slot = placement.choose_slot(run.pool, present)
-    if slot is not None or not core.database.read(_at_maximum, run.pool):
-        return slot
+def _free_reserved_slot(core: Core, run: Run) -> Slot | None:
+    """At the pool's maximum, give up the oldest reservation of an unread plan for this run; returns its slot."""
+    if not core.database.read(_at_maximum, run.pool):
+        return None
     unread = {found.id: found for found in core.database.read(runs.listed, statuses=[Status.APPLY_PENDING])}
+    present = core.database.read(slots.listed, pool=run.pool)
     given_up = placement.choose_reservation(run.pool, present, set(unread) - {run.id})
     if given_up is None or given_up.run_id is None:
         return None

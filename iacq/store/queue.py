@@ -2,36 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
 from typing import Any
 
 import sqlalchemy as sa
 
 from iacq.domain import transitions
+from iacq.domain.queueing import Candidate
 from iacq.domain.run import Run, RunType, Status
 from iacq.store import runs as run_rows
 from iacq.store.schema import runs, workspaces
 from iacq.store.session import Transaction
 
-_CHANGING = [kind for kind in RunType if kind.changes_state]
+_CHANGING = tuple(kind for kind in RunType if kind.changes_state)
+_LIMIT = 200
+"""Startable runs that are looked at: there are never more free slots than that for long."""
+
+_CANDIDATE = (
+    runs.c.id,
+    runs.c.workspace_id,
+    runs.c.task_type,
+    runs.c.status,
+    runs.c.pool,
+    runs.c.priority,
+    runs.c.requested_by,
+)
 
 
-def confirmed(tx: Transaction) -> list[Run]:
-    """Return confirmed runs that no slot was chosen for, whose workspace is not locked."""
-    locked = sa.select(workspaces.c.name).where(workspaces.c.locked_ms.is_not(None))
-    ids = tx.execute(
-        sa.select(runs.c.id).where(
-            runs.c.status == Status.CONFIRMED, runs.c.fence.is_not(None), runs.c.workspace_id.not_in(locked)
-        )
-    ).scalars()
-    return _load(tx, list(ids))
+def _to_candidate(row: sa.Row[Any]) -> Candidate:
+    return Candidate(
+        id=row.id,
+        workspace=row.workspace_id,
+        run_type=RunType(row.task_type),
+        status=Status(row.status),
+        pool=row.pool,
+        priority=row.priority,
+        requested_by=row.requested_by,
+    )
 
 
-def startable(tx: Transaction, *, limit: int = 200) -> list[Run]:
-    """Return pending runs that could start now: plans, and the first state-changing run of each free workspace.
-
-    By priority, then oldest. A person's lock and an active run of the workspace hold state-changing runs only.
-    """
+def _select_startable() -> sa.Select[Any]:
+    """Select pending runs: plans, and the first state-changing run of each workspace that nothing holds."""
     other = runs.alias("other")
     changing = runs.c.task_type.in_(_CHANGING)
     same_kind = sa.and_(
@@ -39,7 +50,7 @@ def startable(tx: Transaction, *, limit: int = 200) -> list[Run]:
         other.c.fence.is_not(None),
         other.c.task_type.in_(_CHANGING),
     )
-    active = sa.exists().where(same_kind, other.c.status.in_(list(transitions.ACTIVE)))
+    active = sa.exists().where(same_kind, other.c.status.in_(sorted(transitions.ACTIVE)))
     ahead = sa.exists().where(
         same_kind,
         other.c.status == Status.PENDING,
@@ -49,34 +60,51 @@ def startable(tx: Transaction, *, limit: int = 200) -> list[Run]:
         ),
     )
     locked = sa.exists().where(workspaces.c.name == runs.c.workspace_id, workspaces.c.locked_ms.is_not(None))
-    ids = tx.execute(
-        sa.select(runs.c.id)
+    return (
+        sa.select(*_CANDIDATE)
         .where(
             runs.c.status == Status.PENDING,
             runs.c.fence.is_not(None),
             sa.or_(~changing, sa.and_(~active, ~ahead, ~locked)),
         )
         .order_by(runs.c.priority.desc(), runs.c.id)
-        .limit(limit)
-    ).scalars()
-    return _load(tx, list(ids))
+        .limit(_LIMIT)
+    )
 
 
-def _load(tx: Transaction, ids: list[int]) -> list[Run]:
-    found = {run.id: run for run in run_rows.among(tx, ids)}
-    return [found[run_id] for run_id in ids if run_id in found]
+_STARTABLE = _select_startable()
+_CONFIRMED = sa.select(*_CANDIDATE).where(
+    runs.c.status == Status.CONFIRMED,
+    runs.c.fence.is_not(None),
+    runs.c.workspace_id.not_in(sa.select(workspaces.c.name).where(workspaces.c.locked_ms.is_not(None))),
+)
+_RUNNING = (
+    sa.select(runs.c.workspace_id, runs.c.requested_by, sa.func.count().label("number"))
+    .where(runs.c.status.in_(sorted(transitions.QUEUED | transitions.RUNNING)), runs.c.fence.is_not(None))
+    .group_by(runs.c.workspace_id, runs.c.requested_by)
+)
 
 
-def running_counts(tx: Transaction) -> tuple[dict[str, int], dict[str, int]]:
+def confirmed(tx: Transaction) -> list[Candidate]:
+    """Return confirmed runs that no slot was chosen for, whose workspace is not locked."""
+    return [_to_candidate(row) for row in tx.execute(_CONFIRMED)]
+
+
+def startable(tx: Transaction) -> list[Candidate]:
+    """Return pending runs that could start now: plans, and the first state-changing run of each free workspace.
+
+    By priority, then oldest. A person's lock and an active run of the workspace hold state-changing runs only.
+    """
+    return [_to_candidate(row) for row in tx.execute(_STARTABLE)]
+
+
+def running_counts(tx: Transaction) -> tuple[Counter[str], Counter[str]]:
     """Count what runs or is queued, by workspace and by caller."""
-    busy = sa.and_(runs.c.status.in_(list(transitions.QUEUED | transitions.RUNNING)), runs.c.fence.is_not(None))
-    by_workspace = tx.execute(sa.select(runs.c.workspace_id, sa.func.count()).where(busy).group_by(runs.c.workspace_id))
-    by_caller = tx.execute(sa.select(runs.c.requested_by, sa.func.count()).where(busy).group_by(runs.c.requested_by))
-    return _as_dict(by_workspace), _as_dict(by_caller)
-
-
-def _as_dict(rows: Iterable[Any]) -> dict[str, int]:
-    return {name: number for name, number in rows}  # noqa: C416 - dict() takes a result for a mapping: it has keys()
+    by_workspace, by_caller = Counter[str](), Counter[str]()
+    for row in tx.execute(_RUNNING):
+        by_workspace[row.workspace_id] += row.number
+        by_caller[row.requested_by] += row.number
+    return by_workspace, by_caller
 
 
 def active_of(tx: Transaction, workspace: str) -> Run | None:
