@@ -8,7 +8,8 @@
     interrupt, kill          requests, for a keeper that cannot be reached otherwise
     interrupted, killed      the signal that was sent, once in the life of the job
 
-Files are complete or absent (written aside, fsync, link). Readers still expect torn and foreign ones.
+Files are complete or absent (written aside, link), those of an apply after a crash of the machine too (fsync): a plan
+is simply made again. Readers still expect torn and foreign ones.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def list_jobs(jobs_root: Path) -> list[JobDirectory]:
 def make_job_directory(directory: Path) -> None:
     """Create the directory (private) and what is missing above it. Raises OSError.
 
-    launch.json makes it durable.
+    The launch.json of an apply makes it durable.
     """
     try:
         directory.mkdir(mode=0o700)
@@ -175,7 +176,7 @@ def parse_result(said: Mapping[str, Any]) -> Result | None:
 def create_launch(
     directory: Path, *, program: process.Process, keeper: process.Process, run_id: int, fence: int, phase: str
 ) -> bool:
-    """Record durably who is the program, and whose child it is. False: somebody decided before.
+    """Record who is the program, and whose child it is. False: somebody decided before.
 
     Raises OSError; then it may or may not be on disk.
     """
@@ -190,7 +191,12 @@ def create_launch(
         "keeper_pid": keeper.pid,
         "keeper_start_time": keeper.start_time,
     }
-    return _create_launch(directory, content)
+    return _create_launch(directory, content, durable=is_durable(phase))
+
+
+def is_durable(phase: str) -> bool:
+    """Tell whether the files of such a job must survive a crash of the machine."""
+    return phase != "plan"
 
 
 def give_word(directory: Path, *, run_id: int, fence: int) -> bool:
@@ -203,7 +209,7 @@ def give_word(directory: Path, *, run_id: int, fence: int) -> bool:
         return result.never
     make_job_directory(directory)
     content = {"never": True, "run_id": run_id, "fence": fence, "launched_at": now_ms()}
-    if not _create_launch(directory, content):
+    if not _create_launch(directory, content, durable=True):
         launch = read_launch(directory)
         if launch is None or not launch.never:
             return False
@@ -231,11 +237,11 @@ def ended_content(
     }
 
 
-def write_result(directory: Path, content: Mapping[str, Any]) -> None:
-    """Write result.json durably. The first one stays, unless it cannot be read. Raises OSError."""
-    if not _create(directory, RESULT, content) and read_result(directory) is None:
+def write_result(directory: Path, content: Mapping[str, Any], *, durable: bool = True) -> None:
+    """Write result.json. The first one stays, unless it cannot be read. Raises OSError."""
+    if not _create(directory, RESULT, content, durable=durable) and read_result(directory) is None:
         (directory / RESULT).unlink()
-        _create(directory, RESULT, content)
+        _create(directory, RESULT, content, durable=durable)
 
 
 def is_alive(directory: Path) -> bool:
@@ -249,15 +255,15 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _create_launch(directory: Path, content: Mapping[str, Any]) -> bool:
-    created = _create(directory, LAUNCH, content)
-    if created:
+def _create_launch(directory: Path, content: Mapping[str, Any], *, durable: bool) -> bool:
+    created = _create(directory, LAUNCH, content, durable=durable)
+    if created and durable:
         _sync_directory(directory.parent)  # nearly free now, and not when the directory was made
     return created
 
 
-def _create(directory: Path, name: str, content: Mapping[str, Any]) -> bool:
-    """Write a whole file, durably, if there is none of that name."""
+def _create(directory: Path, name: str, content: Mapping[str, Any], *, durable: bool) -> bool:
+    """Write a whole file if there is none of that name."""
     aside = directory / f".{name}.{os.getpid()}.{os.urandom(4).hex()}"
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
@@ -265,7 +271,8 @@ def _create(directory: Path, name: str, content: Mapping[str, Any]) -> bool:
             text = json.dumps(content).encode()
             if os.write(descriptor, text) < len(text):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory / name))
-            os.fsync(descriptor)
+            if durable:
+                os.fsync(descriptor)
         finally:
             os.close(descriptor)
         os.link(aside, directory / name)
@@ -273,7 +280,8 @@ def _create(directory: Path, name: str, content: Mapping[str, Any]) -> bool:
         return False
     finally:
         os.unlink(aside)
-    _sync_directory(directory)
+    if durable:
+        _sync_directory(directory)
     return True
 
 

@@ -246,7 +246,7 @@ class Keeper:
                 fence=order.fence,
             )
         try:
-            files.write_result(order.directory, job.result)
+            files.write_result(order.directory, job.result, durable=files.is_durable(order.phase))
             self._job = None
         except FileNotFoundError:  # somebody removed the directory: nobody wants to know
             self._job = None

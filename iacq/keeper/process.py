@@ -16,6 +16,8 @@ _PR_SET_DUMPABLE = 4
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 
+_SIGNALS = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
@@ -130,9 +132,10 @@ def restore_signals() -> None:
     """Give every signal its default action, and unblock all."""
     with contextlib.suppress(ValueError):
         signal.set_wakeup_fd(-1)
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        with contextlib.suppress(OSError, ValueError):  # some real-time signals belong to the C library
-            signal.signal(number, signal.SIG_DFL)
+    for number in _SIGNALS:
+        if signal.getsignal(number) != signal.SIG_DFL:
+            with contextlib.suppress(OSError, ValueError):  # some real-time signals belong to the C library
+                signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
