@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-
-import pathspec
+from typing import TYPE_CHECKING
 
 from iacq.errors import InvalidInput
+
+if TYPE_CHECKING:
+    import pathspec
 
 NAME = ".terraformignore"
 
@@ -35,6 +37,8 @@ def read(directory: Path) -> Ignored:
 
     Raises InvalidInput that names the line.
     """
+    import pathspec  # here: most commands of the command line pack no source
+
     try:
         text = (directory / NAME).read_text(encoding="utf-8-sig", errors="surrogateescape")
     except FileNotFoundError:

@@ -83,6 +83,7 @@ class Space:
         home = Path(tempfile.mkdtemp(prefix="iacq-", dir=self.directory))
         spy = Spy(home)
         environment = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # a user's second command finds compiled modules
         environment |= {"IACQ_HOME": str(home), "IACQ_TERRAFORM": str(spy.program), "HOME": str(home)}
         environment |= {f"IACQ_{name.upper()}": value for name, value in settings.items()}
         if self.postgres:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from iacq.domain.run import Run, Status
 from tests.bench.figure import Figure
+from tests.bench.spy import write_no_op
 from tests.bench.system import Space, System
 
 _WORKSPACES = 60
@@ -12,7 +13,7 @@ _ROUNDS = 2
 
 
 def measure(space: Space) -> Iterator[Figure]:
-    with space.system(pods=2) as system:
+    with space.system(pods=2, terraform=str(write_no_op(space.directory))) as system:
         names = [f"busy-{number}" for number in range(_WORKSPACES)]
         for name in names:
             system.workspace(name, {"main.tf": ""}, auto_apply=True)
