@@ -177,6 +177,14 @@ class Source(Protocol):
         ...
 
 
+class TerraformVersions(Protocol):
+    """The versions of terraform that a workspace can name."""
+
+    def check(self, version: str) -> None:
+        """Raise InvalidInput that lists them if they can be seen from here and this one is not among them."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunTree:
     """The directory of one claim of a run."""
@@ -222,8 +230,11 @@ class Workshop(Protocol):
         """Remove a directory and its link; no error if it is gone."""
         ...
 
-    def terraform(self) -> Mapping[str, Any]:
-        """Return path, version, sha256 and stat of terraform. Raises Unavailable if there is none."""
+    def terraform(self, version: str | None) -> Mapping[str, Any]:
+        """Return path, version, sha256 and stat of terraform. Raises Unavailable if there is none.
+
+        version: the exact one that the workspace named; None: the default of this machine.
+        """
         ...
 
     def environment(self, tree: RunTree, workspace: Mapping[str, str], *, own_backend: bool) -> dict[str, str]:

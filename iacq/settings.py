@@ -81,6 +81,9 @@ class Settings:
     provider_source: Path | None = _setting(None, "packed or unpacked provider mirror, tried before the registry", path)
     provider_mirror: Path | None = _setting(None, "iacq's own unpacked mirror; none: HOME/providers", path)
     terraform: str | None = _setting(None, "terraform or tofu; none: from PATH")
+    terraform_versions: Path | None = _setting(
+        None, "directory of what workspaces can name: VERSION/terraform or VERSION/tofu", path
+    )
     terraform_env: tuple[str, ...] = _setting((), "more variables (with * at the end) that terraform may see", words)
     redis_server: str | None = _setting(None, "valkey-server or redis-server; none: from PATH, then from a wheel")
     log_format: str = _setting("text", "text or json")

@@ -12,6 +12,7 @@ import redis
 
 from iacq.adapters.embedded_broker import EmbeddedBroker
 from iacq.settings import Settings
+from tests import older_terraform as older_terraform_program
 from tests import processes, servers
 from tests.waiting import wait_until
 
@@ -102,6 +103,12 @@ def database_url(request: pytest.FixtureRequest) -> str:
     """Give a fresh, migrated database, once of each kind."""
     name = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param]
     return str(request.getfixturevalue(name))
+
+
+@pytest.fixture(scope="session")
+def older_terraform() -> Path:
+    """Give a real terraform of another version."""
+    return older_terraform_program.find()
 
 
 @pytest.fixture(scope="session")

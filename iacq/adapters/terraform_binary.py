@@ -13,13 +13,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from iacq.domain import terraform_version
 from iacq.errors import Unavailable
 from iacq.settings import Settings
 
 Stat = tuple[int, int, int, int, int]
 """(device, inode, size, mtime ns, ctime ns): whatever changes a file changes one of these."""
 
-_PROGRAMS = ("terraform", "tofu")
+PROGRAMS = ("terraform", "tofu")
+"""Names, in the order in which they are looked for."""
 _VERSION_SECONDS = 30.0
 _HINT = "install terraform or tofu, or set IACQ_TERRAFORM to its path"
 
@@ -38,15 +40,22 @@ def find(settings: Settings, *, search_path: str | None = None) -> Path:
                 hint=_HINT,
             )
         return Path(found).absolute()
-    for directories in (search_path, str(Path(sys.executable).parent)):
-        for name in _PROGRAMS:
-            if found := shutil.which(name, path=directories):
-                return Path(found).absolute()
+    if found_there := on_path(search_path):
+        return found_there
     raise Unavailable("there is neither terraform nor tofu on PATH", hint=_HINT)
 
 
+def on_path(search_path: str | None = None) -> Path | None:
+    """Return the program on PATH, else beside the running Python; None if there is none. search_path: as of `find`."""
+    for directories in (search_path, str(Path(sys.executable).parent)):
+        for name in PROGRAMS:
+            if found := shutil.which(name, path=directories):
+                return Path(found).absolute()
+    return None
+
+
 def version(path: Path) -> str:
-    """Return the version that the program says, such as `1.11.4`. Raises Unavailable."""
+    """Return the version that the program says, such as `1.11.4`. Raises Unavailable, also for one that is too old."""
     return _version(path, stat(path))
 
 
@@ -91,6 +100,12 @@ def _version(path: Path, _identity: Stat) -> str:
     said = _parse_version(done.stdout.decode(errors="replace"))
     if said is None:
         raise Unavailable(f"{path} does not say its version (exit code {done.returncode})", hint=_HINT)
+    if not terraform_version.is_supported(said):
+        raise Unavailable(
+            f"{path} is too old: it says that it is {said}",
+            hint=f"iacq needs {terraform_version.MINIMUM} or newer",
+            code="terraform_too_old",
+        )
     return said
 
 

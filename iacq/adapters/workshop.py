@@ -20,6 +20,7 @@ from iacq.adapters import (
     terraform_binary,
     terraform_cli_config,
     terraform_environment,
+    terraform_versions,
 )
 from iacq.adapters.provider_mirror import ProviderMirror
 from iacq.domain import provider_lock
@@ -116,9 +117,9 @@ class SlotWorkshop:
         """Return the names of all directories of runs in this slot."""
         return sorted(item.name for item in self.directory.iterdir() if item.is_dir() and item.name != "jobs")
 
-    def terraform(self) -> Mapping[str, Any]:
+    def terraform(self, version: str | None) -> Mapping[str, Any]:
         """Return path, version, sha256 and stat of terraform."""
-        return terraform_binary.fingerprint(terraform_binary.find(self._settings))
+        return terraform_binary.fingerprint(terraform_versions.find(self._settings, version))
 
     def environment(self, tree: RunTree, workspace: Mapping[str, str], *, own_backend: bool) -> dict[str, str]:
         """Return the complete environment of a command."""

@@ -16,6 +16,7 @@ from iacq.adapters.clock import SystemClock
 from iacq.adapters.dispatcher import CeleryDispatcher
 from iacq.adapters.sealer import AesGcmSealer
 from iacq.adapters.source_path import PathSource
+from iacq.adapters.terraform_versions import InstalledVersions
 from iacq.errors import Unavailable
 from iacq.ports import ArtifactStore
 from iacq.services.core import Core
@@ -66,6 +67,7 @@ def _core(settings: Settings, *, pool_size: int) -> Core:
         sealer=AesGcmSealer(keys.load(settings)),
         clock=SystemClock(),
         source=PathSource(),
+        terraforms=InstalledVersions(settings),
     )
 
 

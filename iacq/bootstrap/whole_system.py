@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from iacq import bootstrap
-from iacq.adapters import private_directory, terraform_binary
+from iacq.adapters import private_directory, terraform_binary, terraform_versions
 from iacq.adapters.embedded_broker import EmbeddedBroker
 from iacq.adapters.foreground import Foreground, Program, signals_as_interrupt
 from iacq.bootstrap import schema
@@ -38,7 +38,8 @@ def running(settings: Settings, *, pods: int, say: Callable[[str], None]) -> Ite
     say: gets a line for each thing that happens, from another thread. Raises Conflict if another one runs in
     this HOME, Unavailable if something does not start.
     """
-    terraform_binary.find(settings)
+    if settings.terraform is not None or not terraform_versions.listed(settings):
+        terraform_binary.find(settings)
     private_directory.ensure(settings.home)
     with signals_as_interrupt(), Foreground(settings.home, say=say) as foreground:
         _start_broker(settings, foreground)

@@ -16,6 +16,7 @@ from iacq.domain.workspace import DEFAULT_POOL, Workspace
 from iacq.errors import InvalidInput
 from iacq.services import views
 
+_DEFAULT_TERRAFORM = "default"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -43,6 +44,11 @@ _CONTENT = (
         help="A variable that is stored encrypted. WHERE: @FILE, env:NAME, - (standard input); none: asks.",
     ),
     click.option("--env", "environment", metavar="K=V", multiple=True, help="A variable of terraform's environment."),
+    click.option(
+        "--terraform-version",
+        metavar="V",
+        help="Exactly this version, from IACQ_TERRAFORM_VERSIONS; `default`: the program of the machine that runs it.",
+    ),
     click.option("--plan-expires", metavar="TIME", help="Discard unconfirmed plans after this, for example 3d."),
 )
 
@@ -106,6 +112,9 @@ def _changes(given: dict[str, Any]) -> dict[str, Any]:
         changes["environment"] = options.assignments(given["environment"], field="--env")
     if given["var_files"]:
         changes["var_files"] = options.absolute(given["var_files"])
+    if given["terraform_version"]:
+        wanted = given["terraform_version"]
+        changes["terraform_version"] = None if wanted == _DEFAULT_TERRAFORM else wanted
     if given["plan_expires"]:
         changes["plan_expires"] = _milliseconds(given["plan_expires"])
     return changes
@@ -160,6 +169,7 @@ def show(app: App, name: str) -> None:
         "Secrets": ", ".join(f"{key} = ***" for key in found.secret_names),
         "Var files": ", ".join(found.var_files),
         "Environment": ", ".join(f"{key}={value}" for key, value in sorted(found.environment.items())),
+        "Terraform": found.terraform_version,
         "Plans expire": output.duration(found.plan_expires) if found.plan_expires else None,
         "Changed": output.moment(found.updated_at),
     }

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from iacq import log
 from iacq.errors import NotFound, PhaseFailed, Unavailable
 from iacq.messages import Doorbell
-from iacq.ports import ArtifactStore, Clock, Dispatcher, Sealer, Source
+from iacq.ports import ArtifactStore, Clock, Dispatcher, Sealer, Source, TerraformVersions
 from iacq.settings import Settings
 from iacq.store import artifacts
 from iacq.store.artifacts import Artifact
@@ -28,6 +28,7 @@ class Core:
     sealer: Sealer
     clock: Clock
     source: Source
+    terraforms: TerraformVersions
 
     def ring(self, doorbell: Doorbell | None) -> bool:
         """Ring after the commit; if the broker is away the outbox rings later. Tells whether it was rung."""

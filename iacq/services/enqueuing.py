@@ -68,6 +68,7 @@ class Inputs:
     run_variables: Mapping[str, Any]
     environment: Mapping[str, str]
     options: RunOptions
+    terraform_version: str | None  # exact; None: the default of the machine that runs it
 
     def to_json(self) -> bytes:
         """Write as stable JSON; its hash is part of the plan's fingerprint."""
@@ -90,6 +91,7 @@ class Inputs:
                 refresh=options["refresh"],
                 parallelism=options["parallelism"],
             ),
+            terraform_version=found["terraform_version"],
         )
 
 
@@ -191,6 +193,7 @@ def _freeze(core: Core, workspace: Workspace, request: Request) -> Inputs:
         run_variables=dict(request.variables),
         environment=dict(workspace.environment),
         options=request.options,
+        terraform_version=workspace.terraform_version,
     )
 
 

@@ -105,6 +105,7 @@ def workspace_to_json(workspace: Workspace) -> dict[str, Any]:
         "var_files": list(workspace.var_files),
         "environment": dict(workspace.environment),
         "secret_variables": list(workspace.secret_names),
+        "terraform_version": workspace.terraform_version,
         "plan_expires_ms": workspace.plan_expires,
         "locked_by": workspace.locked_by,
         "locked_reason": workspace.locked_reason,

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from iacq.domain import terraform_version
 from iacq.domain import workspace as domain
 from iacq.domain.workspace import Workspace
 from iacq.errors import InvalidInput
@@ -44,6 +45,8 @@ def _check(core: Core, workspace: Workspace, secret_variables: Mapping[str, str]
     both = set(workspace.variables) & set(secret_variables)
     if both:
         raise InvalidInput(f"{min(both)} is given as --var and as --secret-var", field="--secret-var")
+    if workspace.terraform_version is not None:
+        core.terraforms.check(terraform_version.check(workspace.terraform_version))
     core.source.look(workspace.path)
 
 

@@ -107,6 +107,7 @@ workspaces = sa.Table(
     sa.Column("environment", sa.JSON, nullable=False),
     sa.Column("secret_names", sa.JSON, nullable=False),
     sa.Column("secrets", sa.LargeBinary),  # sealed JSON of secret variables
+    sa.Column("terraform_version", sa.String(50)),
     sa.Column("plan_expires_ms", sa.BigInteger),
     sa.Column("locked_by", sa.String(200)),
     sa.Column("locked_reason", sa.Text),

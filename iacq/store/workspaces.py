@@ -24,6 +24,7 @@ def to_workspace(row: sa.Row[Any]) -> Workspace:
         var_files=tuple(row.var_files),
         environment=row.environment,
         secret_names=tuple(row.secret_names),
+        terraform_version=row.terraform_version,
         plan_expires=row.plan_expires_ms,
         locked_by=row.locked_by,
         locked_reason=row.locked_reason,
@@ -42,6 +43,7 @@ def _columns(workspace: Workspace) -> dict[str, Any]:
         "var_files": list(workspace.var_files),
         "environment": dict(workspace.environment),
         "secret_names": list(workspace.secret_names),
+        "terraform_version": workspace.terraform_version,
         "plan_expires_ms": workspace.plan_expires,
     }
 

@@ -11,6 +11,7 @@ from iacq.testing.clock import FakeClock
 from iacq.testing.dispatcher import RecordingDispatcher
 from iacq.testing.source import FakeSource, without_backend
 from iacq.testing.storage import MemoryArtifacts, PlainSealer
+from iacq.testing.terraform_versions import FakeTerraformVersions
 
 
 def make_core(
@@ -30,4 +31,5 @@ def make_core(
         sealer=PlainSealer(),
         clock=clock or FakeClock(),
         source=FakeSource(without_backend()),
+        terraforms=FakeTerraformVersions("1.0.3", "1.11.4"),
     )

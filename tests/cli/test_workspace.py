@@ -80,6 +80,15 @@ def test_update_changes_what_is_given_only(iacq):
     ]
 
 
+def test_a_version_of_terraform_and_the_default_again(iacq):
+    client = FakeClient()
+    for text in ("1.5.7", "default"):
+        assert iacq(client, "workspace", "update", "net", "--terraform-version", text).exit_code == 0
+    assert [call["terraform_version"] for call in client.called("update_workspace")] == ["1.5.7", None]
+    assert iacq(client, "workspace", "create", "net", "--path", ".", "--terraform-version", "1.0.3").exit_code == 0
+    assert created(client)[0].terraform_version == "1.0.3"
+
+
 def test_update_forgets_variables(iacq):
     client = FakeClient()
     assert iacq(client, "workspace", "update", "net", "--unset-var", "a").exit_code == 0

@@ -64,6 +64,22 @@ def test_version_is_asked_once_per_file(tmp_path):
     assert asked.read_text() == "x\nx\n"
 
 
+def test_tofu_says_its_version_as_json_too(tmp_path):
+    path = program(tmp_path / "tofu", """echo '{"terraform_version": "1.8.0", "platform": "linux_amd64"}'""")
+    assert terraform_binary.version(path) == "1.8.0"
+
+
+@pytest.mark.parametrize(("said", "works"), [("0.15.5", False), ("1.0.0", True), ("1.0.0-rc1", True)])
+def test_one_that_is_too_old_is_refused(tmp_path, said, works):
+    path = program(tmp_path / "terraform", f"echo Terraform v{said}")
+    if works:
+        assert terraform_binary.fingerprint(path)["version"] == said
+        return
+    with pytest.raises(Unavailable, match=rf"too old: it says that it is {said}") as caught:
+        terraform_binary.fingerprint(path)
+    assert (caught.value.code, caught.value.hint) == ("terraform_too_old", "iacq needs 1.0.0 or newer")
+
+
 @pytest.mark.parametrize("script", ["exit 1", "echo nonsense", "echo '{}'", "echo '[1]'"])
 def test_a_program_without_a_version_is_unavailable(tmp_path, script):
     path = program(tmp_path / "terraform", script)

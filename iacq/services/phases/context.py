@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from iacq import log
 from iacq.domain.run import Phase, Run
@@ -92,6 +92,11 @@ class PhaseContext:
         if kept is None or kept[0] != self.run.id:
             kept = self.worker.kept_inputs = (self.run.id, Inputs.from_json(self.load(enqueuing.INPUTS)))
         return kept[1]
+
+    @property
+    def terraform(self) -> Mapping[str, Any]:
+        """Identity of the program that the workspace named when the run was enqueued. Raises Unavailable."""
+        return self.worker.workshop.terraform(self.inputs.terraform_version)
 
     @property
     def directory(self) -> RunTree:

@@ -16,7 +16,7 @@ def initialize(ctx: PhaseContext, *, readonly_lock: bool = False) -> None:
     readonly_lock: the lock file is the plan's and must not change. Raises PhaseFailed with terraform's own error.
     """
     workshop = ctx.worker.workshop
-    as_json = terraform_commands.has_init_json(str(workshop.terraform()["version"]))
+    as_json = terraform_commands.has_init_json(str(ctx.terraform["version"]))
     arguments = terraform_commands.init(as_json=as_json, readonly_lock=readonly_lock)
     way = workshop.init(ctx.directory)
     while True:

@@ -86,7 +86,7 @@ def start(
         run_id=ctx.run.id,
         fence=ctx.hold.fence,
         phase=ctx.phase,
-        argv=(str(workshop.terraform()["path"]), *arguments),
+        argv=(str(ctx.terraform["path"]), *arguments),
         cwd=tree.path,
         environment=workshop.environment(tree, ctx.inputs.environment, own_backend=not ctx.managed)
         | dict(environment or {}),

@@ -177,7 +177,7 @@ def take_fingerprint(ctx: PhaseContext) -> dict[str, Any]:
     lock = tree.tree / LOCK_FILE
     return fingerprint.make(
         lock_sha256=hashlib.sha256(lock.read_bytes()).hexdigest() if lock.exists() else None,
-        terraform=workshop.terraform(),
+        terraform=ctx.terraform,
         providers=workshop.providers(tree),
         path=str(tree.path),
         options=hashlib.sha256(ctx.inputs.to_json()).hexdigest(),

@@ -153,7 +153,7 @@ def _plan_result(ctx: PhaseContext, status: Status, planned: Planned, error: Exc
         values |= {**error_values(error), "plan_hash": None, "fingerprint": None}
         _log_error(ctx, values)
     if planned.changes is not None:
-        values["terraform_version"] = str(ctx.worker.workshop.terraform()["version"])
+        values["terraform_version"] = str(ctx.terraform["version"])
     return status, values
 
 
