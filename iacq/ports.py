@@ -199,6 +199,7 @@ class RunTree:
 class Init:
     """One way to run `terraform init`."""
 
+    program: Path  # terraform
     name: str  # part of the command's name
     label: str  # for the log: where providers come from
 
@@ -244,8 +245,8 @@ class Workshop(Protocol):
         """
         ...
 
-    def init(self, tree: RunTree) -> Init:
-        """Say how to initialize."""
+    def init(self, tree: RunTree, program: Path, *, readonly_lock: bool) -> Init:
+        """Say how to initialize. program: terraform; readonly_lock: the lock file must stay as it is."""
         ...
 
     def init_after(self, tree: RunTree, failed: Init, errors: Sequence[str]) -> Init | None:

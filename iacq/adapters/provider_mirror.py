@@ -1,28 +1,32 @@
 """The providers of this machine, each version once: an unpacked filesystem mirror that terraform links to.
 
-Layout below the root: `packages/` is what terraform reads, `hashes/` keeps each package's hash, and a package
-that cannot be moved in is completed in `incoming/`. Nothing in `packages/` is ever changed or removed.
+Layout below the root: `packages/` is what terraform reads, `hashes/` keeps a record of each package, and a package
+that cannot be moved in is completed in `incoming/`. Nothing in `packages/` is ever changed; what somebody else changed
+there is removed before it is used.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
-import secrets
 import shutil
-import stat
 import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from iacq.adapters import provider_packages
+from iacq import log
+from iacq.adapters import provider_files, provider_packages
 from iacq.adapters.provider_packages import Package, Stat
+from iacq.adapters.provider_records import Record
 from iacq.domain import provider_lock
 from iacq.domain.provider_lock import Installation, Locked, Pin
 from iacq.errors import InvalidInput
+
+logger = log.get(__name__)
 
 _LEFTOVER_SECONDS = 6 * 3600.0
 _PART = re.compile(r"[^\W_][\w.:+-]*")
@@ -60,21 +64,53 @@ class ProviderMirror:
         for directory in (self.packages, self.root / "incoming"):
             directory.mkdir(parents=True, exist_ok=True)
 
+    def discard_changed(self) -> list[str]:
+        """Remove packages that are not what they were when they came; returns what they were, for people.
+
+        An init under a lock file would refuse them, and then go to the source each time; one without would use them.
+        Raises OSError.
+        """
+        found = []
+        for package in provider_packages.packages(self.packages):
+            if not _is_valid(package.address, package.version):
+                continue
+            record = self._record(package.path)
+            with contextlib.suppress(FileNotFoundError):  # another process was faster
+                if record.is_changed():
+                    self._discard(package.path, record)
+                    found.append(f"{package.address} {package.version}")
+                    logger.warning("provider %s was changed in the mirror: removed", found[-1])
+        return found
+
     def choose(self, tree: Path) -> Installation:
         """Choose from where an init in `tree` takes providers, by its lock file."""
-        try:
-            text = (tree / provider_lock.LOCK_FILE).read_text(errors="replace")
-        except FileNotFoundError:
-            text = ""
-        return provider_lock.choose(provider_lock.parse(text), self._mirrored)
+        return provider_lock.choose(provider_lock.parse(read_lock_file(tree)), self._mirrored)
 
-    def adopt(self, tree: Path) -> None:
+    def complete_lock_file(self, tree: Path) -> None:
+        """Add to a lock file of another platform the hashes of packages that terraform took under it before.
+
+        Terraform then takes them from the mirror, and checks them against these. Raises OSError.
+        """
+        text = read_lock_file(tree)
+        known = {}
+        for entry in provider_lock.parse(text):
+            h1 = self._mirrored(entry)
+            if h1 is None or h1 in entry.hashes:
+                continue
+            if self._record(self._package(entry.address, entry.version)).accepts(entry.hashes):
+                known[entry] = h1
+        if known:
+            (tree / provider_lock.LOCK_FILE).write_text(provider_lock.complete(text, known))
+
+    def adopt(self, tree: Path, locked: Iterable[Locked] = ()) -> None:
         """Bring what an init installed into the mirror, and make `tree` link to it.
 
-        Safe while others do the same: whoever is first wins. A package that differs from the mirror's of that
-        version stays where init put it, since the lock file names that one. Raises OSError.
+        locked: what the lock file said before that init. Safe while others do the same: whoever is first wins. A
+        package that differs from the mirror's of that version stays where init put it, since the lock file names that
+        one. Raises OSError.
         """
         self.prepare()
+        allowed = {(entry.address, entry.version): entry.judged for entry in locked}
         for package in provider_packages.packages(_installed(tree)):
             if not _is_valid(package.address, package.version):
                 continue
@@ -83,8 +119,12 @@ class ProviderMirror:
             if not real.is_dir() or (package.path.is_symlink() and package.path.readlink() == target):
                 continue
             moved = not target.exists() and self._install(real, target, movable=not package.path.is_symlink())
-            if moved or real == target.resolve() or provider_packages.h1(real) == self._h1(target):
-                _link(package.path, target)
+            if not moved and real != target.resolve() and provider_packages.h1(real) != self._h1(target):
+                continue
+            provider_files.link(package.path, target)
+            h1, hashes = self._h1(target), allowed.get((package.address, package.version), ())
+            if hashes and h1 not in hashes:
+                self._record(target).accept(hashes)
 
     def providers(self, tree: Path) -> list[Provider]:
         """List what init linked into `tree`. Raises OSError if a package is gone."""
@@ -113,7 +153,7 @@ class ProviderMirror:
             package = self._package(pin.address, pin.version)
             link = _installed(tree) / package.relative_to(self.packages)
             link.parent.mkdir(parents=True, exist_ok=True)
-            _link(link, package)
+            provider_files.link(link, package)
 
     def _mirrored(self, locked: Locked) -> str | None:
         if not _is_valid(locked.address, locked.version):
@@ -134,16 +174,28 @@ class ProviderMirror:
         return self.packages.joinpath(address, version, provider_packages.PLATFORM)
 
     def _h1(self, package: Path) -> str:
+        return self._record(package).h1()
+
+    def _record(self, package: Path) -> Record:
         name = package.relative_to(self.packages)
-        return provider_packages.h1(package, self.root / "hashes" / name.with_name(f"{name.name}.json"))
+        return Record(package=package, file=self.root / "hashes" / name.with_name(f"{name.name}.json"))
+
+    def _discard(self, package: Path, record: Record) -> None:
+        incoming = Path(tempfile.mkdtemp(dir=self.root / "incoming"))
+        try:
+            package.chmod(0o755)  # a read-only directory cannot be moved
+            os.rename(package, incoming / "package")
+            record.file.unlink(missing_ok=True)  # only now: without a record, what is there counts as what came
+        finally:
+            provider_files.remove(incoming)
 
     def _install(self, real: Path, target: Path, *, movable: bool) -> bool:
         """Make `real` the mirror's package, by moving if it may be; False: another process was faster."""
         target.parent.mkdir(parents=True, exist_ok=True)
         if movable:
-            _sync(real)
+            provider_files.sync(real)
             try:
-                return _move(real, target)
+                return provider_files.move(real, target)
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
@@ -153,8 +205,8 @@ class ProviderMirror:
             shutil.copytree(real, incoming / "package")
             for directory, _, _ in os.walk(incoming):
                 Path(directory).chmod(0o755)  # a read-only one can neither be moved nor removed
-            _sync(incoming / "package")
-            return _move(incoming / "package", target)
+            provider_files.sync(incoming / "package")
+            return provider_files.move(incoming / "package", target)
         finally:
             shutil.rmtree(incoming)
 
@@ -165,6 +217,14 @@ class ProviderMirror:
                 shutil.rmtree(entry, ignore_errors=True)
 
 
+def read_lock_file(tree: Path) -> str:
+    """Return the text of a dependency lock file; "" if there is none."""
+    try:
+        return (tree / provider_lock.LOCK_FILE).read_text(errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
 def _is_valid(address: str, version: str) -> bool:
     """Tell whether these may become a path of the mirror."""
     parts = (*address.split("/"), version)
@@ -173,42 +233,3 @@ def _is_valid(address: str, version: str) -> bool:
 
 def _installed(tree: Path) -> Path:
     return tree / ".terraform" / "providers"
-
-
-def _move(package: Path, target: Path) -> bool:
-    """Rename a directory into place at once; False if something is there already."""
-    try:
-        os.rename(package, target)
-    except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-            return False
-        raise
-    for directory, _, files in os.walk(target):
-        for path in (Path(directory, name) for name in (*files, ".")):
-            path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o222)
-    _sync_one(target.parent)
-    return True
-
-
-def _link(link: Path, target: Path) -> None:
-    """Make `link` a link to `target`, whatever it was."""
-    if link.is_dir() and not link.is_symlink():
-        shutil.rmtree(link)
-    temporary = link.with_name(f".{secrets.token_hex(8)}")
-    temporary.symlink_to(target)
-    os.replace(temporary, link)
-
-
-def _sync(directory: Path) -> None:
-    """Write a directory through to the disk: a power cut must not leave a broken provider for everyone."""
-    for parent, _, files in os.walk(directory):
-        for name in (*files, "."):
-            _sync_one(Path(parent, name))
-
-
-def _sync_one(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-import json
 import os
 import platform
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,8 @@ from pathlib import Path
 Stat = tuple[int, int, int, int, int]
 """(device, inode, size, mtime ns, ctime ns)."""
 
-_Files = tuple[tuple[str, Stat], ...]
+Files = tuple[tuple[str, Stat], ...]
+"""(path in the package, identity) of each file."""
 
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 PLATFORM = f"linux_{_MACHINES.get(platform.machine(), platform.machine())}"
@@ -56,50 +55,29 @@ def binary(package: Path) -> Path | None:
     return next(iter(sorted(package.glob("terraform-provider-*"))), None)
 
 
-def h1(package: Path, cache: Path | None = None) -> str:
-    """Return terraform's hash of a package (golang.org/x/mod/sumdb/dirhash, Hash1).
+def h1(package: Path) -> str:
+    """Return terraform's hash of a package (golang.org/x/mod/sumdb/dirhash, Hash1). Raises OSError.
 
-    cache: file that keeps the hash for as long as no file of the package changes; None: this process only.
-    Raises OSError.
+    This process reads a package again only if a file of it was touched.
     """
-    root = package.resolve()
-    files = _files(root)
-    if cache is None:
-        return _h1(root, files)
-    known = {"files": [[name, *identity] for name, identity in files]}
-    try:
-        stored = json.loads(cache.read_text())
-        if stored["files"] == known["files"]:
-            return str(stored["h1"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # not there, or cut off by a crash: it is made again
-    found = _h1(root, files)
-    _write(cache, json.dumps({**known, "h1": found}))
-    return found
+    return _h1(package.resolve(), files(package))
 
 
-def _files(root: Path) -> _Files:
+def files(package: Path) -> Files:
+    """Return the names of all files of a package with their identity, in the order of the hash. Raises OSError."""
+    root = package.resolve(strict=True)
     names = (
-        (Path(directory, file).relative_to(root).as_posix()) for directory, _, files in os.walk(root) for file in files
+        Path(directory, file).relative_to(root).as_posix() for directory, _, inside in os.walk(root) for file in inside
     )
     return tuple((name, stat(root / name)) for name in sorted(names, key=os.fsencode))
 
 
 @functools.lru_cache(maxsize=256)
-def _h1(root: Path, files: _Files) -> str:
+def _h1(root: Path, names: Files) -> str:
     total = hashlib.sha256()
-    for name, _ in files:
+    for name, _ in names:
         with (root / name).open("rb") as file:
             total.update(
                 f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {name}\n".encode(errors="surrogateescape")
             )
     return f"h1:{base64.b64encode(total.digest()).decode()}"
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a file at once: others may read it meanwhile."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".")
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-    os.replace(temporary, path)

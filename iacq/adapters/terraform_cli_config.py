@@ -34,14 +34,15 @@ def write(
     mirror: Path,
     settings: Settings,
     host_environ: Mapping[str, str],
+    program: Path,
     tree: Path,
 ) -> Path:
     """Write the configuration to `path`, readable by this user only; returns `path`.
 
-    mirror: `ProviderMirror.packages`, an existing directory; tree: where terraform will run.
+    mirror: `ProviderMirror.packages`, an existing directory; program: terraform; tree: where it will run.
     Raises Unavailable if the user's file cannot be read.
     """
-    user = terraform_user_config.read(host_environ)
+    user = terraform_user_config.read(host_environ, program)
     source = sources(user, settings.provider_source, implied_mirrors(host_environ, tree))
     text = render(user, installation, mirror=mirror, source=source)
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

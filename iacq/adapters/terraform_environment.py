@@ -74,7 +74,7 @@ def build(
     workspace_env: Mapping[str, str],
     *,
     cwd: Path,
-    scratch: Path,
+    temporary: Path,
     cli_config: Path,
     own_backend: bool = False,
 ) -> dict[str, str]:
@@ -94,7 +94,7 @@ def build(
     return {
         **environment,
         "PWD": str(cwd),
-        "TMPDIR": str(scratch),
+        "TMPDIR": str(temporary),
         "TF_IN_AUTOMATION": "1",
         "TF_INPUT": "0",
         "CHECKPOINT_DISABLE": "1",

@@ -12,22 +12,29 @@ from iacq.errors import Unavailable
 _LABELLED = ("credentials", "credentials_helper", "host")
 
 
-def read(environ: Mapping[str, str]) -> str:
+def read(environ: Mapping[str, str], program: Path) -> str:
     """Return what terraform would read if iacq did not give it a file of its own; "" if there is nothing.
 
-    TF_CLI_CONFIG_FILE if that file exists; else `~/.terraformrc` and, as terraform does,
-    `~/.terraform.d/*.tfrc` with what `terraform login` keeps there. Raises Unavailable for a file that cannot
-    be read.
+    TF_CLI_CONFIG_FILE if that file exists; else `~/.terraformrc` (for a program named tofu `~/.tofurc`, if there is
+    one) and, as terraform does, `~/.terraform.d/*.tfrc` with what `terraform login` keeps there. Raises Unavailable
+    for a file that cannot be read.
     """
+    return "\n".join(_text(file) for file in files(environ, program))
+
+
+def files(environ: Mapping[str, str], program: Path) -> list[Path]:
+    """Return the files that `read` puts together, in order."""
     named = environ.get("TF_CLI_CONFIG_FILE")
     if named and Path(named).is_file():
-        return _text(Path(named))
+        return [Path(named)]
     home = home_directory(environ)
     if home is None:
-        return ""
+        return []
     directory = home / ".terraform.d"
-    parts = [home / ".terraformrc", *sorted(directory.glob("*.tfrc")), *sorted(directory.glob("*.tfrc.json"))]
-    return "\n".join(_text(part) for part in parts if part.is_file())
+    of_tofu = home / ".tofurc"
+    main = of_tofu if program.name == "tofu" and of_tofu.is_file() else home / ".terraformrc"
+    parts = [main, *sorted(directory.glob("*.tfrc")), *sorted(directory.glob("*.tfrc.json"))]
+    return [part for part in parts if part.is_file()]
 
 
 def home_directory(environ: Mapping[str, str]) -> Path | None:

@@ -8,6 +8,7 @@ WORK_DIR/pods/<pod>/slot-N/jobs/        the keeper's job directories
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -17,12 +18,13 @@ from typing import Any
 from iacq.adapters import (
     archives,
     private_directory,
+    short_directory,
     terraform_binary,
     terraform_cli_config,
     terraform_environment,
     terraform_versions,
 )
-from iacq.adapters.provider_mirror import ProviderMirror
+from iacq.adapters.provider_mirror import ProviderMirror, read_lock_file
 from iacq.domain import provider_lock
 from iacq.domain.provider_lock import Installation
 from iacq.errors import Conflict, PhaseFailed
@@ -111,6 +113,7 @@ class SlotWorkshop:
         for link in self._links.iterdir():
             if link.is_symlink() and link.readlink() == home / "tree":
                 link.unlink(missing_ok=True)
+        short_directory.forget(home / "scratch")
         shutil.rmtree(home, ignore_errors=True)
 
     def names(self) -> list[str]:
@@ -128,21 +131,29 @@ class SlotWorkshop:
             self._host_environ,
             workspace,
             cwd=tree.path,
-            scratch=tree.scratch,
+            temporary=short_directory.name(tree.scratch),
             cli_config=tree.scratch / "terraform.rc",
             own_backend=own_backend,
         )
 
-    def init(self, tree: RunTree) -> Init:
+    def init(self, tree: RunTree, program: Path, *, readonly_lock: bool) -> Init:
         """Say how to initialize: from the mirror alone if it has all that the lock file names."""
-        return self._init(tree, self._mirror.choose(tree.tree))
+        discarded = self._mirror.discard_changed()
+        if not readonly_lock:
+            self._mirror.complete_lock_file(tree.tree)
+        _lock_before(tree).write_text(read_lock_file(tree.tree))
+        way = self._init(tree, program, self._mirror.choose(tree.tree))
+        if discarded:
+            changed = ", ".join(discarded)
+            return dataclasses.replace(way, label=f"{way.label}; removed there, since it was changed: {changed}")
+        return way
 
     def init_after(self, tree: RunTree, failed: Init, errors: Sequence[str]) -> Init | None:
         """Say how to try again: the configuration may require a provider that the lock file lacks."""
         way = provider_lock.retry_after(Installation(failed.name), errors)
-        return None if way is None else self._init(tree, way)
+        return None if way is None else self._init(tree, failed.program, way)
 
-    def _init(self, tree: RunTree, way: Installation) -> Init:
+    def _init(self, tree: RunTree, program: Path, way: Installation) -> Init:
         # Every command of the run reads this file: credentials for modules and backends are in it as well.
         terraform_cli_config.write(
             tree.scratch / "terraform.rc",
@@ -150,13 +161,14 @@ class SlotWorkshop:
             mirror=self._mirror.packages,
             settings=self._settings,
             host_environ=self._host_environ,
+            program=program,
             tree=tree.tree,
         )
-        return Init(name=way, label=_LABELS[way])
+        return Init(program=program, name=way, label=_LABELS[way])
 
     def settle_init(self, tree: RunTree) -> None:
         """Move what init downloaded into the mirror, where every slot of this machine finds it."""
-        self._mirror.adopt(tree.tree)
+        self._mirror.adopt(tree.tree, provider_lock.parse(_lock_before(tree).read_text()))
 
     def providers(self, tree: RunTree) -> Sequence[Mapping[str, Any]]:
         """Return address, version, stat and h1 of each provider that init linked."""
@@ -169,3 +181,8 @@ class SlotWorkshop:
             }
             for provider in self._mirror.providers(tree.tree)
         ]
+
+
+def _lock_before(tree: RunTree) -> Path:
+    """Where the lock file is kept as it was before init."""
+    return tree.scratch / "before-init.lock.hcl"

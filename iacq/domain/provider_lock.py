@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -36,6 +36,11 @@ class Locked:
     version: str
     hashes: tuple[str, ...]  # `h1:…` of unpacked packages, `zh:…` of archives, of any platform
 
+    @property
+    def judged(self) -> tuple[str, ...]:
+        """The hashes of kinds that terraform knows: where it knows none, it takes any package."""
+        return tuple(entry for entry in self.hashes if entry.startswith(("h1:", "zh:")))
+
 
 def parse(text: str) -> tuple[Locked, ...]:
     """Read a lock file. What is broken is left out: terraform complains about it."""
@@ -61,6 +66,26 @@ def choose(locked: Iterable[Locked], mirrored: Callable[[Locked], str | None]) -
     if hashes and all(h1 is not None for _, h1 in hashes):
         return Installation.MIRROR_ONLY
     return Installation.MIRROR_THEN_SOURCE
+
+
+def complete(text: str, known: Mapping[Locked, str]) -> str:
+    """Add to entries of a lock file the h1 of a package that they accept, as terraform does after it installed it.
+
+    known: entry of the same text → `h1:…`. Everything else stays as it is written.
+    """
+    for block in hcl.blocks(text, "provider"):
+        for entry in parse(block.text):
+            if entry in known:
+                text = text.replace(block.text, _with_hash(block, entry, known[entry]), 1)
+    return text
+
+
+def _with_hash(block: hcl.Block, entry: Locked, h1: str) -> str:
+    for statement in hcl.statements(block.body):
+        if isinstance(statement, hcl.Attribute) and statement.name == "hashes":
+            listed = "".join(f'    "{known}",\n' for known in sorted({*entry.hashes, h1}))
+            return block.text.replace(statement.text, f"hashes = [\n{listed}  ]", 1)
+    return block.text
 
 
 def retry_after(installation: Installation, errors: Iterable[str]) -> Installation | None:

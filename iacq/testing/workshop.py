@@ -76,10 +76,10 @@ class ScriptedWorkshop:
         del tree, own_backend
         return dict(workspace)
 
-    def init(self, tree: RunTree) -> Init:
+    def init(self, tree: RunTree, program: Path, *, readonly_lock: bool) -> Init:
         """Say how to initialize: there is one way."""
-        del tree
-        return Init(name="mirror", label="a mirror")
+        del tree, readonly_lock
+        return Init(program=program, name="mirror", label="a mirror")
 
     def init_after(self, tree: RunTree, failed: Init, errors: Sequence[str]) -> Init | None:
         """Say that there is no other way."""

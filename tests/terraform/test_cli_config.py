@@ -55,6 +55,7 @@ def test_terraform_accepts_it_and_asks_no_network(run_terraform, null_provider_s
         mirror=mirror,
         settings=Settings(provider_source=Path(null_provider_source.packed)),
         host_environ={"HOME": str(tmp_path)},
+        program=Path("/bin/terraform"),
         tree=tree,
     )
     ended = run_terraform("init", "-input=false", "-no-color", cwd=tree, TF_CLI_CONFIG_FILE=str(configuration))

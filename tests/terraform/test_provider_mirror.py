@@ -51,6 +51,7 @@ def init(mirror, run_terraform, tmp_path):
             settings=Settings(provider_source=source or tmp_path / "no-source"),
             # Nothing is to be found elsewhere: the registry is out of reach.
             host_environ={"HOME": str(tmp_path)},
+            program=Path("/bin/terraform"),
             tree=tree,
         )
         ended = run_terraform(

@@ -50,6 +50,13 @@ def test_choose_without_anything_locked():
     assert provider_lock.choose([], lambda _: None) is Installation.MIRROR_THEN_SOURCE
 
 
+def test_complete_adds_one_hash_and_changes_nothing_else():
+    text = LOCK.replace('    "h1:own",\n', "")
+    entry = Locked(address=NULL.address, version="2.1.2", hashes=("zh:archive",))
+    assert provider_lock.complete(text, {entry: "h1:own"}) == LOCK
+    assert provider_lock.complete(text, {NULL: "h1:own", THING: "h1:x"}) == text
+
+
 def test_retry_only_from_the_mirror_and_only_for_providers():
     missing = "Failed to query available provider packages"
     assert provider_lock.retry_after(Installation.MIRROR_ONLY, ["x", missing]) is Installation.MIRROR_THEN_SOURCE

@@ -55,13 +55,14 @@ def home(tmp_path):
 def write(tmp_path, home):
     """Write a configuration and return its text; no directory of the system is searched."""
 
-    def run(installation=Installation.MIRROR_THEN_SOURCE, *, source=None, tree=None, **environ):
+    def run(installation=Installation.MIRROR_THEN_SOURCE, *, source=None, tree=None, program="terraform", **environ):
         path = cli_config.write(
             tmp_path / "cli.tfrc",
             installation,
             mirror=Path("/the/mirror"),
             settings=Settings(provider_source=source),
             host_environ={"HOME": str(home), "XDG_DATA_DIRS": str(tmp_path / "nothing"), **environ},
+            program=Path("/bin") / program,
             tree=tree or tmp_path / "tree",
         )
         return path.read_text()
@@ -92,6 +93,15 @@ def test_a_missing_file_is_ignored(write, home):
     assert methods(write(TF_CLI_CONFIG_FILE=str(home / "missing"))) == [OWN, ("direct", {})]
     (home / ".terraformrc").write_text('credentials "a" {\n  token = "b"\n}\n')
     assert 'token = "b"' in write(TF_CLI_CONFIG_FILE=str(home / "missing"))
+
+
+def test_tofu_has_a_file_of_its_own(write, home):
+    (home / ".terraformrc").write_text('host "of.terraform" {\n}\n')
+    assert "of.terraform" in write(program="tofu")
+    (home / ".tofurc").write_text('host "of.tofu" {\n}\n')
+    text = write(program="tofu")
+    assert ("of.tofu" in text, "of.terraform" in text) == (True, False)
+    assert "of.tofu" not in write(program="terraform")
 
 
 def test_the_users_configuration_is_merged(write, home):
@@ -203,5 +213,5 @@ def test_what_cannot_be_read_is_said_without_its_content(write, home):
 
 
 def test_no_home_at_all():
-    assert terraform_user_config.read({}) == ""
+    assert terraform_user_config.read({}, Path("/bin/tofu")) == ""
     assert os.fspath(cli_config.implied_mirrors({"XDG_DATA_DIRS": "/nowhere"}, Path("/nowhere")) or "none") == "none"

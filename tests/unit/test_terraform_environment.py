@@ -7,7 +7,7 @@ from iacq.adapters.terraform_environment import Decision
 from iacq.errors import InvalidInput
 from iacq.settings import Settings
 
-OWN = {"cwd": Path("/run/here"), "scratch": Path("/run/tmp"), "cli_config": Path("/run/cli.tfrc")}
+OWN = {"cwd": Path("/run/here"), "temporary": Path("/run/tmp"), "cli_config": Path("/run/cli.tfrc")}
 FORCED = {
     "PWD": "/run/here",
     "TMPDIR": "/run/tmp",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 from iacq.domain import terraform_commands
 from iacq.errors import PhaseFailed
@@ -15,10 +16,10 @@ def initialize(ctx: PhaseContext, *, readonly_lock: bool = False) -> None:
 
     readonly_lock: the lock file is the plan's and must not change. Raises PhaseFailed with terraform's own error.
     """
-    workshop = ctx.worker.workshop
-    as_json = terraform_commands.has_init_json(str(ctx.terraform["version"]))
+    workshop, terraform = ctx.worker.workshop, ctx.terraform
+    as_json = terraform_commands.has_init_json(str(terraform["version"]))
     arguments = terraform_commands.init(as_json=as_json, readonly_lock=readonly_lock)
-    way = workshop.init(ctx.directory)
+    way = workshop.init(ctx.directory, Path(terraform["path"]), readonly_lock=readonly_lock)
     while True:
         ctx.log.write(f"Providers: {way.label}")
         outcome = job.run(ctx, f"init_{way.name}", arguments)
