@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from iacq import bootstrap
-from iacq.adapters import broker_program, keys, terraform_binary
-from iacq.bootstrap import schema
+from iacq.adapters import broker_program, keys
+from iacq.bootstrap import schema, terraform_checks
 from iacq.errors import IacqError, Unavailable
 from iacq.services import views
 from iacq.services.core import Core
@@ -38,7 +38,12 @@ def look(settings: Settings) -> Iterator[Finding]:
     """Look at everything in turn; what is wrong with one thing does not hide the next."""
     looks: dict[str, Callable[[Settings], str]] = {
         "python": _python,
-        "terraform": _terraform,
+        "terraform": terraform_checks.default,
+        "versions": terraform_checks.versions,
+        "environment": terraform_checks.environment,
+        "cli_config": terraform_checks.cli_config,
+        "providers": terraform_checks.providers,
+        "ca_files": terraform_checks.ca_files,
         "home": _home,
         "keys": _keys,
         "disk": _disk,
@@ -56,11 +61,6 @@ def look(settings: Settings) -> Iterator[Finding]:
 
 def _python(_settings: Settings) -> str:
     return f"{platform.python_version()}, {sys.executable}"
-
-
-def _terraform(settings: Settings) -> str:
-    program = terraform_binary.find(settings)
-    return f"{terraform_binary.version(program)}, {program}"
 
 
 def _home(settings: Settings) -> str:

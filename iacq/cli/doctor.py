@@ -23,9 +23,9 @@ def doctor(app: App) -> int:
         findings.append(finding)
         if not app.as_json:
             mark = "\033[32mok    \033[0m" if finding.ok else "\033[31mfailed\033[0m"
-            output.line(f"{mark}  {finding.name:<10} {finding.text}")
+            output.line(f"{mark}  {finding.name:<11} {finding.text}")
             if finding.hint:
-                output.line(f"{'':<19}{finding.hint}")
+                output.line(f"{'':<20}{finding.hint}")
     ok = all(finding.ok for finding in findings)
     if app.as_json:
         output.emit({"ok": ok, "checks": [dataclasses.asdict(finding) for finding in findings]})

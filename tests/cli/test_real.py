@@ -115,6 +115,42 @@ def test_doctor_finds_a_missing_terraform(iacq):
     assert "failed  terraform" in result.stdout
 
 
+def test_doctor_says_what_terraform_will_see(iacq, home, tmp_path):
+    """Names of variables, never their values."""
+    (tmp_path / "authority.pem").write_text("no certificate")
+    (tmp_path / "user" / ".terraformrc").write_text(
+        'provider_installation {\n  network_mirror {\n    url = "https://u:hush@m/"\n  }\n}\n'
+    )
+    program = tmp_path / "versions" / "1.5.7" / "tofu"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\necho OpenTofu v1.5.7\n")
+    program.chmod(0o755)
+    given = {
+        "AWS_SECRET_ACCESS_KEY": "hush",
+        "SSL_CERT_FILE": str(tmp_path / "authority.pem"),
+        "TF_CLI_CONFIG_FILE": "/no/rc",
+        "IACQ_TERRAFORM_VERSIONS": str(tmp_path / "versions"),
+        "IACQ_PROVIDER_SOURCE": str(tmp_path / "nowhere"),
+    }
+    result = iacq(None, "doctor", "--json", env=given)
+    found = {check["name"]: check for check in json.loads(result.stdout)["checks"]}
+    assert "AWS_SECRET_ACCESS_KEY" in found["environment"]["text"]
+    assert "IACQ_" not in found["environment"]["text"]
+    assert "hush" not in result.stdout
+    assert found["versions"]["text"] == f"1.5.7 in {tmp_path / 'versions'}"
+    assert str(tmp_path / "user" / ".terraformrc") in found["cli_config"]["text"]
+    assert "TF_CLI_CONFIG_FILE names /no/rc, which is not there" in found["cli_config"]["text"]
+    assert not found["ca_files"]["ok"]
+    assert "SSL_CERT_FILE names" in found["ca_files"]["text"]
+    assert "IACQ_PROVIDER_SOURCE" in found["providers"]["text"]
+    found = iacq(None, "doctor", env={**given, "SSL_CERT_FILE": "", "IACQ_PROVIDER_SOURCE": ""})
+    assert "0 packages in" in found.stdout
+    assert ", then the mirror m\n" in found.stdout
+    assert "failed  ca_files" not in found.stdout
+    program.write_text("#!/bin/sh\necho OpenTofu v1.6.0\n")
+    assert "failed  versions" in iacq(None, "doctor", env=given).stdout
+
+
 TERMINAL = """
 import sys
 from iacq.cli import cli
