@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import commands, figure, hot_path, idle, ratios, responses, system, throughput
+from tests.bench import commands, figure, hot_path, idle, inits, ratios, responses, system, throughput
 from tests.bench.figure import Figure
 from tests.bench.system import Space
 
@@ -17,6 +17,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Space], Iterator[Figure]], bool]] = {
     "throughput": (throughput.measure, True),
     "ratios-null": (ratios.measure_null, False),
     "ratios-aws": (ratios.measure_aws, False),
+    "inits": (inits.measure, False),
     "idle": (idle.measure, False),
     "commands": (commands.measure, False),
 }
