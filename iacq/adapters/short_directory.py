@@ -17,19 +17,27 @@ _LONGEST = 80
 
 
 def name(directory: Path) -> Path:
-    """Return the directory itself, or a link to it that is short enough. Raises OSError, Unavailable."""
+    """Return the directory, which exists, or a link to it that is short enough. Raises OSError, Unavailable."""
     if len(os.fsencode(directory)) <= _LONGEST:
         return directory
     link = _link(directory)
     private_directory.ensure(link.parent)
     with contextlib.suppress(FileExistsError):  # its name says where it leads, and nobody else can write there
         link.symlink_to(directory)
+        _sweep(link.parent)
     return link
 
 
 def forget(directory: Path) -> None:
     """Remove the link to a directory, if it has one."""
     _link(directory).unlink(missing_ok=True)
+
+
+def _sweep(links: Path) -> None:
+    """Remove links to what was removed otherwise than by us, such as a whole HOME."""
+    for link in links.iterdir():
+        if not link.exists():
+            link.unlink(missing_ok=True)
 
 
 def _link(directory: Path) -> Path:

@@ -23,6 +23,11 @@ def test_a_long_one_gets_a_link_in_which_sockets_can_be_opened(tmp_path):
         with socket.socket(socket.AF_UNIX) as opened:
             opened.bind(str(named / "plugin1234567890"))
         assert (long / "plugin1234567890").exists()
+        other_name = short_directory.name(other)
+        other.rmdir()
+        short_directory.forget(long)
+        short_directory.name(long)
+        assert not other_name.is_symlink(), "what leads nowhere is swept"
     finally:
         short_directory.forget(long)
         short_directory.forget(other)
