@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from iacq.domain.run import Phase
@@ -37,6 +38,15 @@ def agent_queue(pod_name: str) -> str:
     return f"{pod_name}.agent"
 
 
+def queue_of_node(node: str) -> str:
+    """Name the queue that a Celery node consumes: `slotN@pod`, `agent@pod`, or a control worker."""
+    kind, _, pod_name = node.partition("@")
+    if kind == "agent":
+        return agent_queue(pod_name)
+    number = kind.removeprefix("slot")
+    return slot_queue(pod_name, int(number)) if number.isdecimal() else CONTROL_QUEUE
+
+
 @dataclass(frozen=True, kw_only=True)
 class Doorbell:
     """Tell a slot to look at a run. It carries no authority: the claim in the database decides."""
@@ -46,3 +56,21 @@ class Doorbell:
     attempt: int  # which dispatch this belongs to; the claim of any other attempt changes no row
     queue: str  # `pod.slot`
     workspace: str  # for people who look at Flower; never read by iacq
+
+    @property
+    def shown(self) -> str:
+        """What people see of the message."""
+        return f"run {self.run_id} {self.phase} {self.workspace}"
+
+
+_SHOWN = re.compile(r"run \d{1,19} (plan|apply) [A-Za-z0-9][A-Za-z0-9_-]{0,49}")
+
+
+def presentable(arguments: object) -> str:
+    """Return what people may see of a message's arguments as its sender described them: a bell's own words.
+
+    The arguments of any other message may hold secrets (variables of `iacq.enqueue`), and anybody may forge one.
+    """
+    if not arguments:
+        return ""
+    return arguments if isinstance(arguments, str) and _SHOWN.fullmatch(arguments) else "(hidden)"

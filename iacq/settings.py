@@ -54,6 +54,25 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
+def endpoint(text: str) -> str:
+    """Read `host:port` to listen on; IPv6 in brackets. Raises ValueError."""
+    match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):(\d{1,5})", text.strip())
+    if not match or not 0 < int(match[2]) < 65536:
+        raise ValueError("expected an address and a port such as 127.0.0.1:5555")
+    return match[0]
+
+
+def optional_endpoint(text: str) -> str | None:
+    """Read `host:port`, or `off`: a `.env` can be overruled so. Raises ValueError."""
+    return None if text.strip() == "off" else endpoint(text)
+
+
+def split_endpoint(endpoint: str) -> tuple[str, int]:
+    """Return host and port of an endpoint."""
+    host, _, port = endpoint.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
 def path(text: str) -> Path:
     """Read a path; `~` is the home directory."""
     return Path(text).expanduser().absolute()
@@ -88,6 +107,15 @@ class Settings:
     redis_server: str | None = _setting(None, "valkey-server or redis-server; none: from PATH, then from a wheel")
     log_format: str = _setting("text", "text or json")
     actor: str | None = _setting(None, "who acts: recorded with runs and confirmations; none: the login name")
+    flower_address: str = _setting("127.0.0.1:5555", "where Flower listens", endpoint)
+    flower_basic_auth: str | None = _setting(
+        None, "who may see Flower: user:password, more separated by commas; or @FILE with one a line", secret=True
+    )
+    metrics_address: str | None = _setting(
+        None,
+        "where control worker and agent serve /metrics and /healthz, as host:port; none or off: nowhere",
+        optional_endpoint,
+    )
     lease: float = _setting("45s", "how long a claim holds without renewal", duration)
     renew: float = _setting("15s", "how often it is renewed", duration)
     lease_confirm: float = _setting("20s", "apart are the two looks that judge a lease lost", duration)

@@ -30,7 +30,8 @@ def register_control(app: Celery, core: Callable[[], Core]) -> None:
         def task() -> None:
             job(core())
 
-        app.task(task, name=name)
+        # Beat rings several of these each second: in Flower they would hide the runs. Their failures are told.
+        app.task(task, name=name, send_events=False)
 
     def dispatch(present: Core) -> None:
         present.database.run(control.beat)
@@ -84,9 +85,9 @@ def register_slot(app: Celery, worker: SlotWorker, answer: Callable[[], object])
 
 
 def _fail_if_failed(run: Run | None) -> None:
-    """A failed run is a failed task, so that Flower is not all green."""
+    """A failed run is a failed task, so that Flower is not all green. What terraform said is not for everybody."""
     if run is not None and run.status in (Status.FAILED, Status.APPLY_INTERRUPTED):
-        raise PhaseFailed(f"run {run.id} {run.status}: {run.error_text or run.error_code or ''}")
+        raise PhaseFailed(f"run {run.id} {run.status} ({run.error_code}): see `iacq show {run.id}`")
 
 
 def register_housekeeping(app: Celery, bells: dict[int, int], remove_work_dirs: Callable[[], None]) -> None:
@@ -100,7 +101,7 @@ def register_housekeeping(app: Celery, bells: dict[int, int], remove_work_dirs: 
         remove_work_dirs()
 
     app.task(signal_run, name=messages.SIGNAL_RUN)
-    app.task(remove, name=messages.REMOVE_WORK_DIRS)
+    app.task(remove, name=messages.REMOVE_WORK_DIRS, send_events=False)  # every minute
 
 
 def ring_bell(bells: Mapping[int, int], slot_id: int) -> None:

@@ -6,6 +6,8 @@ import functools
 import sys
 from typing import TYPE_CHECKING
 
+from celery.utils.nodenames import default_nodename, host_format
+
 from beat_schedule import BEAT_SCHEDULE
 from iacq import bootstrap, log, tasks
 from iacq.keeper import process
@@ -21,6 +23,7 @@ THREADS = 4
 settings = load()
 app = bootstrap.worker_app(settings)
 app.conf.beat_schedule = BEAT_SCHEDULE
+app.conf.beat_scheduler = "celery.beat:Scheduler"  # keeps no file, so that a read-only root works
 app.conf.task_default_queue = CONTROL_QUEUE
 
 
@@ -33,20 +36,28 @@ def core() -> Core:
 tasks.register_control(app, core)
 
 
-BEAT = ["beat", "--scheduler=celery.beat:Scheduler", "--pidfile="]
-"""Arguments of Celery for beat: no schedule file, no pid file, so that a read-only root works."""
-
-
 def main() -> None:
-    """Run a control worker; with the argument `beat`, the clock that rings the control workers."""
+    """Run a control worker; with the argument `beat`, the clock that rings the control workers.
+
+    Celery's own command line is not asked: it imports every plug-in, Flower among them.
+    """
     log.set_up(settings.log_format)
     process.make_undumpable()
-    if sys.argv[1:2] == ["beat"]:
-        app.start([*BEAT, *sys.argv[2:]])
+    if sys.argv[1:] == ["beat"]:
+        app.Beat(quiet=True, loglevel="INFO").run()
         return
-    arguments = ["worker", "--pool=threads", f"--concurrency={THREADS}", f"--queues={CONTROL_QUEUE}"]
-    arguments += ["--hostname=control@%h", "--without-gossip", "--without-mingle"]
-    app.worker_main([*arguments, *sys.argv[1:]])
+    node = app.Worker(
+        hostname=host_format(default_nodename("control@%h")),
+        pool="threads",
+        concurrency=THREADS,
+        queues=[CONTROL_QUEUE],
+        without_gossip=True,
+        without_mingle=True,
+        loglevel="INFO",
+        quiet=True,
+    )
+    node.start()
+    sys.exit(node.exitcode)
 
 
 if __name__ == "__main__":

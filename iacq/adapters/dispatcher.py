@@ -31,7 +31,7 @@ class CeleryDispatcher:
             messages.PHASE_TASKS[doorbell.phase],
             doorbell.queue,
             {"run_id": doorbell.run_id, "phase": doorbell.phase.value, "attempt": doorbell.attempt},
-            shown=f"run {doorbell.run_id} {doorbell.phase} {doorbell.workspace}",
+            shown=doorbell.shown,
         )
 
     def ring_control(self, task: str) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from iacq import log
 from iacq import settings as settings_module
@@ -44,6 +44,20 @@ def worker_app(settings: Settings) -> Celery:
     from iacq.adapters.celery_app import make_worker_app
 
     return make_worker_app(settings)
+
+
+def flower_options(settings: Settings) -> dict[str, Any]:
+    """Return Flower's options. Raises InvalidInput if it would be open to strangers."""
+    from iacq.adapters import flower_site
+
+    return flower_site.options(settings)
+
+
+def serve_flower(settings: Settings) -> None:
+    """Serve Flower until the process is stopped. Raises InvalidInput, Unavailable."""
+    from iacq.adapters import flower_site
+
+    flower_site.serve(worker_app(settings), flower_site.options(settings))
 
 
 def worker_core(settings: Settings, *, pool_size: int) -> Core:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from iacq import bootstrap
-from iacq.adapters import private_directory, terraform_binary, terraform_versions
+from iacq.adapters import flower_site, listening, private_directory, terraform_binary, terraform_versions
 from iacq.adapters.embedded_broker import EmbeddedBroker
 from iacq.adapters.foreground import Foreground, Program, signals_as_interrupt
 from iacq.bootstrap import schema
@@ -32,7 +32,7 @@ _OF_ONE_SLOT = ("POD_NAME", "POOL_ID", "SLOT_ID")
 
 
 @contextlib.contextmanager
-def running(settings: Settings, *, pods: int, say: Callable[[str], None]) -> Iterator[Foreground]:
+def running(settings: Settings, *, pods: int, flower: bool = False, say: Callable[[str], None]) -> Iterator[Foreground]:
     """Start everything, and stop it in reverse order at the end: agents, beat, control worker, broker.
 
     say: gets a line for each thing that happens, from another thread. Raises Conflict if another one runs in
@@ -40,6 +40,9 @@ def running(settings: Settings, *, pods: int, say: Callable[[str], None]) -> Ite
     """
     if settings.terraform is not None or not terraform_versions.listed(settings):
         terraform_binary.find(settings)
+    if flower:
+        flower_site.options(settings)
+        listening.require_free(settings.flower_address, field="IACQ_FLOWER_ADDRESS")
     private_directory.ensure(settings.home)
     with signals_as_interrupt(), Foreground(settings.home, say=say) as foreground:
         _start_broker(settings, foreground)
@@ -49,6 +52,8 @@ def running(settings: Settings, *, pods: int, say: Callable[[str], None]) -> Ite
         before = {pod.agent_id for pod in core.database.read(pod_rows.listed)}
         foreground.start(_program(settings, "control", "workers.control"))
         foreground.start(_program(settings, "beat", "workers.control", "beat"))
+        if flower:
+            foreground.start(_program(settings, "flower", "workers.flower"))
         foreground.start(*(_agent(settings, f"local-{number}") for number in range(1, pods + 1)))
         _wait_until_ready(core, foreground, before, pods, settings.home / "log")
         yield foreground

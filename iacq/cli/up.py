@@ -24,8 +24,9 @@ _LOOK = 0.5
     metavar="N",
     help="With 3 slots each.",
 )
+@click.option("--flower", is_flag=True, help="Also Flower's pages, at IACQ_FLOWER_ADDRESS.")
 @pass_app
-def up(app: App, pods: int) -> None:
+def up(app: App, pods: int, flower: bool) -> None:
     """Run broker, database, control worker, beat and pods here, until ^C.
 
     The first ^C lets running phases end for a while and names them; the second one interrupts terraform. What
@@ -34,10 +35,10 @@ def up(app: App, pods: int) -> None:
     from iacq.bootstrap import whole_system
 
     booting = Said()
-    with whole_system.running(app.settings, pods=pods, say=booting) as foreground:
+    with whole_system.running(app.settings, pods=pods, flower=flower, say=booting) as foreground:
         booting.loud = True
         happening = Happening(app.client)
-        _print_status(app, happening, [f"local-{number}" for number in range(1, pods + 1)])
+        _print_status(app, happening, [f"local-{number}" for number in range(1, pods + 1)], flower=flower)
         try:
             while True:
                 foreground.wait(_LOOK)
@@ -58,7 +59,7 @@ class Said:
             output.note(text)
 
 
-def _print_status(app: App, happening: Happening, pods: list[str]) -> None:
+def _print_status(app: App, happening: Happening, pods: list[str], *, flower: bool) -> None:
     settings, slots = app.settings, app.client.slots()
     facts = {
         "home": str(settings.home),
@@ -66,6 +67,7 @@ def _print_status(app: App, happening: Happening, pods: list[str]) -> None:
         "broker": "given by IACQ_BROKER_URL" if settings.broker_url else f"embedded, {settings.broker_socket}",
         "pods": ", ".join(pods),
         "slots": sum(slot.pod_name in pods for slot in slots),
+        **({"flower": f"http://{settings.flower_address}/"} if flower else {}),
         "logs": str(settings.home / "log"),
         "unended_runs": happening.unended,
     }

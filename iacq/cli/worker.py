@@ -1,13 +1,11 @@
-"""`iacq worker`: one process each. The program replaces this one, so that it is the container's first."""
+"""`iacq worker`: one process each."""
 
 from __future__ import annotations
-
-import os
-import sys
 
 import click
 
 from iacq.cli.app import App
+from iacq.cli.becoming import become
 from iacq.cli.command import Command, Group, pass_app
 from iacq.domain.slot import DEFAULT_SLOTS
 from iacq.domain.workspace import DEFAULT_POOL
@@ -32,28 +30,18 @@ def worker() -> None:
 @pass_app
 def agent(app: App, pod_name: str, pool: str, slots: int) -> None:
     """Run a pod: its agent, its slots, its housekeeping node."""
-    _become(app, "workers.agent", "--pod-name", pod_name, "--pool", pool, "--slots", str(slots))
+    become(app, "workers.agent", "--pod-name", pod_name, "--pool", pool, "--slots", str(slots))
 
 
 @worker.command(cls=Command, example="iacq worker control")
 @pass_app
 def control(app: App) -> None:
     """Run a control worker, which dispatches runs. Several are harmless."""
-    _become(app, "workers.control")
+    become(app, "workers.control")
 
 
 @worker.command(cls=Command, example="iacq worker beat")
 @pass_app
 def beat(app: App) -> None:
     """Run the clock that rings the control workers. Two are harmless."""
-    _become(app, "workers.control", "beat")
-
-
-def _become(app: App, module: str, *arguments: str) -> None:
-    app.settings  # noqa: B018 - a bad setting is said here, as every other command says it
-    environment = {**os.environ, **({"IACQ_LOG_FORMAT": "json"} if app.as_json else {})}
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # -P: a directory called `iacq` where this is started must not be taken for the package.
-    command = [sys.executable, "-P", "-m", module, *arguments]
-    os.execve(sys.executable, command, environment)  # noqa: S606 - our interpreter
+    become(app, "workers.control", "beat")
