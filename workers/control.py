@@ -6,10 +6,12 @@ import functools
 import sys
 from typing import TYPE_CHECKING
 
+from celery.signals import worker_init
 from celery.utils.nodenames import default_nodename, host_format
 
 from beat_schedule import BEAT_SCHEDULE
 from iacq import bootstrap, log, tasks
+from iacq.bootstrap import measured
 from iacq.keeper import process
 from iacq.messages import CONTROL_QUEUE
 from iacq.settings import load
@@ -34,6 +36,7 @@ def core() -> Core:
 
 
 tasks.register_control(app, core)
+worker_init.connect(lambda **_: measured.serve_control(core()), weak=False)
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from celery.signals import worker_shutting_down
 
 from iacq import bootstrap, log, tasks
+from iacq.bootstrap import measured
 from iacq.errors import IacqError
 from iacq.messages import agent_queue
 from iacq.services import agents
@@ -28,9 +29,11 @@ def run(settings: Settings, pod: Registration, context: ChildContext) -> None:
     core = bootstrap.worker_core(settings, pool_size=2)
     app = bootstrap.worker_app(settings)
     bells = dict(context.bells)
+    pulse = Pulse(core)
+    measured.serve_agent(core, pulse.silent)
     over = threading.Event()
     worker_shutting_down.connect(lambda **_: over.set(), weak=False)
-    rounds = threading.Thread(target=_beat, args=(core, pod, bells, over), name="beat", daemon=True)
+    rounds = threading.Thread(target=_beat, args=(core, pod, bells, over, pulse), name="beat", daemon=True)
     rounds.start()
     remove = bootstrap.work_dir_remover(core, pod)
     tasks.register_housekeeping(app, bells, remove)
@@ -54,7 +57,23 @@ def run(settings: Settings, pod: Registration, context: ChildContext) -> None:
     sys.exit(node.exitcode)
 
 
-def _beat(core: Core, pod: Registration, bells: dict[int, int], over: threading.Event) -> None:
+class Pulse:
+    """Knows when the last heartbeat was written."""
+
+    def __init__(self, core: Core) -> None:
+        self._monotonic = core.clock.monotonic
+        self.beat()
+
+    def beat(self) -> None:
+        """A heartbeat was written."""
+        self._at = self._monotonic()
+
+    def silent(self) -> float:
+        """Seconds since then; before the first one, since the start."""
+        return self._monotonic() - self._at
+
+
+def _beat(core: Core, pod: Registration, bells: dict[int, int], over: threading.Event, pulse: Pulse) -> None:
     """Register, then say every few seconds that the pod is there; register anew whenever it counts as gone."""
     while True:
         try:
@@ -63,6 +82,7 @@ def _beat(core: Core, pod: Registration, bells: dict[int, int], over: threading.
                 for slot_id in bells:
                     tasks.ring_bell(bells, slot_id)
             core.database.run(pods.beat, pod.pod_name, pod.agent_id)
+            pulse.beat()
         except IacqError as error:
             logger.warning("no heartbeat: %s", error.message)
         if over.wait(core.settings.heartbeat):

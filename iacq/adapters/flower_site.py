@@ -82,7 +82,8 @@ def serve(app: Celery, chosen: dict[str, Any]) -> None:
     # Flower's options are global to the process: its pages read some of them there.
     for name, value in chosen.items():
         setattr(default_options, name, value)
-    logging.getLogger("tornado.access").setLevel(logging.ERROR)
+    for name in ("tornado.access", "flower.inspector"):  # who asked for what, and workers that do not answer yet
+        logging.getLogger(name).setLevel(logging.ERROR)
     loop = IOLoop.current()
     site = Flower(
         capp=app,

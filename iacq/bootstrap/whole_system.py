@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -43,6 +44,8 @@ def running(settings: Settings, *, pods: int, flower: bool = False, say: Callabl
     if flower:
         flower_site.options(settings)
         listening.require_free(settings.flower_address, field="IACQ_FLOWER_ADDRESS")
+    if settings.metrics_address is not None:
+        listening.require_free(settings.metrics_address, field="IACQ_METRICS_ADDRESS")
     private_directory.ensure(settings.home)
     with signals_as_interrupt(), Foreground(settings.home, say=say) as foreground:
         _start_broker(settings, foreground)
@@ -75,7 +78,9 @@ def _size_pool(settings: Settings, pods: int) -> None:
 
 def _agent(settings: Settings, name: str) -> Program:
     arguments = ("--pod-name", name, "--pool", DEFAULT_POOL, "--slots", str(DEFAULT_SLOTS))
-    return _program(settings, name, "workers.agent", *arguments, grace=settings.stop_grace + _AFTER_GRACE)
+    program = _program(settings, name, "workers.agent", *arguments, grace=settings.stop_grace + _AFTER_GRACE)
+    # One address can be listened on once: here it is the control worker's.
+    return dataclasses.replace(program, environment={**program.environment, "IACQ_METRICS_ADDRESS": "off"})
 
 
 def _program(settings: Settings, name: str, module: str, *arguments: str, grace: float = 10.0) -> Program:

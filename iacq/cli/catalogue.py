@@ -51,6 +51,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "slots": _entry("fleet:list_slots", "List slots (short for slot list)."),
         "db": _entry("database:db", "Bring the database to the present schema, or check it."),
         "settings": _entry("configured:settings", "Every setting with its value, source and meaning."),
+        "metrics": _entry("metrics:metrics", "Queue, slots and times, as Prometheus reads them."),
         "flower": _entry("flower:flower", "Flower on iacq's broker: slots and what they ran, read-only."),
         "worker": _entry("worker:worker", "The processes one by one, for containers."),
     },

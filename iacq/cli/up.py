@@ -68,6 +68,7 @@ def _print_status(app: App, happening: Happening, pods: list[str], *, flower: bo
         "pods": ", ".join(pods),
         "slots": sum(slot.pod_name in pods for slot in slots),
         **({"flower": f"http://{settings.flower_address}/"} if flower else {}),
+        **({"metrics": f"http://{settings.metrics_address}/metrics"} if settings.metrics_address else {}),
         "logs": str(settings.home / "log"),
         "unended_runs": happening.unended,
     }

@@ -103,6 +103,18 @@ PHASE_OF: dict[Status, Phase] = {
 }
 """The phase that a run is in or waits for."""
 
+SETBACKS: frozenset[Cause] = frozenset(
+    {
+        Cause.SLOT_LOST,
+        Cause.LEASE_LOST,
+        Cause.NOT_STARTED,
+        Cause.END_UNKNOWN,
+        Cause.PLAN_KILLED,
+        Cause.STOPPED,
+    }
+)
+"""A worker was lost or gave up: what a healthy system has few of."""
+
 MAX_TRIES: dict[Phase, int] = {Phase.PLAN: 3, Phase.APPLY: 5}
 """Claims of a phase before a run that keeps losing its worker fails, visibly."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from typing import Any
 
 from iacq.domain import queueing, transitions
@@ -37,8 +38,8 @@ def _surroundings(tx: Transaction, run: Run) -> Surroundings:
     ahead = queue_rows.first_pending_of(tx, run.workspace)
     return Surroundings(
         workspace=workspaces.find(tx, run.workspace),
-        active=active if active is not None and active.id != run.id else None,
-        ahead=ahead if ahead is not None and ahead.id != run.id else None,
+        active=_other(active, run),
+        ahead=_other(ahead, run),
         free_slots=sum(slot.usable for slot in slots.listed(tx, pool=run.pool)),
         pods=sum(pod.pool == run.pool and pod.status == pods.ONLINE for pod in pods.listed(tx)),
         control_seen=control.seen_within(tx, ms=CONTROL_SILENT_MS),
@@ -47,8 +48,36 @@ def _surroundings(tx: Transaction, run: Run) -> Surroundings:
 
 def queue(core: Core) -> list[tuple[Run, Waiting | None]]:
     """Return every run that has not ended, in the order of dispatch, each with why it waits."""
-    unended = core.database.read(runs.listed, statuses=set(Status) - transitions.ENDED)
-    return [(run, waiting_of(core, run)) for run in sorted(unended, key=queueing.order)]
+    return core.database.read(explain_all)
+
+
+def explain_all(tx: Transaction) -> list[tuple[Run, Waiting | None]]:
+    """Say of every run that has not ended why it waits: the same as `waiting_of`, with a few questions for all."""
+    unended = sorted(runs.listed(tx, statuses=set(Status) - transitions.ENDED), key=queueing.order)
+    changing = [run for run in unended if run.run_type.changes_state]
+    active = {run.workspace: run for run in changing if run.status in transitions.ACTIVE}
+    pending = [run for run in changing if run.status is Status.PENDING]
+    ahead = {run.workspace: run for run in reversed(pending)}
+    locked = {found.name: found for found in workspaces.locked(tx)}
+    free = Counter(slot.pool for slot in slots.listed(tx) if slot.usable)
+    online = Counter(pod.pool for pod in pods.listed(tx) if pod.status == pods.ONLINE)
+    control_seen = control.seen_within(tx, ms=CONTROL_SILENT_MS)
+
+    def around(run: Run) -> Surroundings:
+        return Surroundings(
+            workspace=locked.get(run.workspace),
+            active=_other(active.get(run.workspace), run),
+            ahead=_other(ahead.get(run.workspace), run),
+            free_slots=free[run.pool],
+            pods=online[run.pool],
+            control_seen=control_seen,
+        )
+
+    return [(run, queueing.explain(run, around(run))) for run in unended]
+
+
+def _other(found: Run | None, run: Run) -> Run | None:
+    return found if found is not None and found.id != run.id else None
 
 
 def control_seen(core: Core) -> bool:

@@ -1,4 +1,4 @@
-"""Signs of life of control workers, so that a waiting run can say that nobody dispatches."""
+"""Signs of life of control workers and of beat, so that a waiting run can say that nobody dispatches."""
 
 from __future__ import annotations
 
@@ -7,19 +7,39 @@ import sqlalchemy as sa
 from iacq.store.schema import heartbeats
 from iacq.store.session import Transaction
 
-_NAME = "iacq"  # never the name of a pod
+_CONTROL = "iacq"  # never the name of a pod
+_BEAT = "iacq.beat"  # nor this one: pod names have no dot
 
 
 def beat(tx: Transaction) -> None:
     """Say that a control worker is there."""
-    changed = tx.execute(heartbeats.update().where(heartbeats.c.pod_name == _NAME).values(at_ms=tx.now))
+    _mark(tx, _CONTROL)
+
+
+def tick(tx: Transaction) -> None:
+    """Say that a control worker heard beat."""
+    _mark(tx, _BEAT)
+
+
+def _mark(tx: Transaction, name: str) -> None:
+    changed = tx.execute(heartbeats.update().where(heartbeats.c.pod_name == name).values(at_ms=tx.now))
     if changed.rowcount == 0:
-        tx.execute(heartbeats.insert().values(pod_name=_NAME, agent_id="control", at_ms=tx.now))
+        tx.execute(heartbeats.insert().values(pod_name=name, agent_id="control", at_ms=tx.now))
 
 
 def seen_within(tx: Transaction, *, ms: int) -> bool:
     """Tell whether a control worker did something in the last `ms` milliseconds."""
-    found = tx.execute(
-        sa.select(heartbeats.c.at_ms).where(heartbeats.c.pod_name == _NAME, heartbeats.c.at_ms >= tx.now - ms)
-    ).first()
-    return found is not None
+    age, _ = silences(tx)
+    return age is not None and age <= ms
+
+
+def silences(tx: Transaction) -> tuple[int | None, int | None]:
+    """Return the ms since a control worker did something, and since one heard beat; None: never."""
+    names = (_CONTROL, _BEAT)
+    rows = tx.execute(
+        sa.select(heartbeats.c.pod_name, (tx.now - heartbeats.c.at_ms).label("age")).where(
+            heartbeats.c.pod_name.in_(names)
+        )
+    )
+    found = {row.pod_name: max(0, row.age) for row in rows}
+    return found.get(_CONTROL), found.get(_BEAT)

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from iacq.domain import transitions
 from iacq.domain.run import RunType, Status
-from iacq.store.schema import is_in, runs, slots
+from iacq.store.schema import events, is_in, runs, slots
+from iacq.store.totals import UNTALLIED
 
 _STATE_CHANGING = is_in("task_type", [kind for kind in RunType if kind.changes_state])
 
@@ -48,5 +49,12 @@ _partial(
     is_in("status", set(Status) - transitions.ENDED),
     unique=False,
 )
+_partial("ix_iacq_untallied", [runs.c.id], UNTALLIED, unique=False)
 _partial("ix_iacq_workspace", [runs.c.workspace_id, runs.c.id], "status IS NOT NULL", unique=False)
 sa.Index("ix_iacq_slots_pool", slots.c.pool, slots.c.status)
+sa.Index(
+    "ix_iacq_setbacks",
+    events.c.cause,
+    sqlite_where=sa.text(is_in("cause", transitions.SETBACKS)),
+    postgresql_where=sa.text(is_in("cause", transitions.SETBACKS)),
+)

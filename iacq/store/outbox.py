@@ -18,7 +18,7 @@ def resend_after(rings: int) -> int:
     return int(min(FIRST_RESEND_MS * 2 ** max(rings - 1, 0), LAST_RESEND_MS))
 
 
-_INSERT = outbox.insert().values(next_ms=now_ms() + FIRST_RESEND_MS)
+_INSERT = outbox.insert().values(created_ms=now_ms(), next_ms=now_ms() + FIRST_RESEND_MS)
 
 
 def put(tx: Transaction, run: Run, phase: Phase, queue: str) -> Doorbell:

@@ -17,7 +17,9 @@ from iacq.store.session import Raced, Transaction, as_timestamp, now_ms
 from iacq.store.statement import NOW, SET, TIMESTAMP
 
 _COLUMNS = tuple(
-    column for column in runs.c if column.name not in {"updated_at", "created_at", "started_at", "completed_at"}
+    column
+    for column in runs.c
+    if column.name not in {"updated_at", "created_at", "started_at", "completed_at", "tallied"}
 )
 _COLUMNS_AND_LEASE = (*_COLUMNS, (runs.c.lease_until > now_ms()).label("lease_holds"))
 _OURS = {"fence": SET}
@@ -131,6 +133,7 @@ def insert(tx: Transaction, new: NewRun) -> Run:
         "attempt": 0,
         "tries": 0,
         "fence": 0,
+        "tallied": 0,
     }
     run = to_run(tx.execute(_INSERT, values).one())
     _record(tx, run.id, None, Status.PENDING, Cause.ENQUEUED, by=new.requested_by)

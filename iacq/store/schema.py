@@ -81,6 +81,7 @@ runs = sa.Table(
     sa.Column("queued_ms", sa.BigInteger),
     sa.Column("started_ms", sa.BigInteger),
     sa.Column("completed_ms", sa.BigInteger),
+    sa.Column("tallied", sa.Integer),  # what iacq_totals has of it: 0 nothing, 1 its plan, 2 all
     sa.CheckConstraint(f"fence IS NULL OR {is_in('status', Status)}", name="ck_workspace_tasks_status"),
     sa.CheckConstraint(f"fence IS NULL OR {is_in('task_type', RunType)}", name="ck_workspace_tasks_type"),
     sa.CheckConstraint(
@@ -168,6 +169,7 @@ outbox = sa.Table(
     sa.Column("queue", sa.String(100), nullable=False),
     sa.Column("workspace", sa.String(50), nullable=False),
     sa.Column("rings", sa.Integer, nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
     sa.Column("next_ms", sa.BigInteger, nullable=False),
 )
 
@@ -237,4 +239,12 @@ working_states = sa.Table(
     sa.Column("sha256", sa.String(64), nullable=False),
     sa.Column("updated_ms", sa.BigInteger, nullable=False),
     sa.Column("sealed", sa.LargeBinary, nullable=False),
+)
+
+totals = sa.Table(
+    "iacq_totals",  # what metrics count over all runs that there ever were
+    metadata,
+    sa.Column("metric", sa.String(60), primary_key=True),
+    sa.Column("labels", sa.String(200), primary_key=True),  # JSON list
+    sa.Column("value", sa.Float, nullable=False),
 )

@@ -110,6 +110,11 @@ def listed(tx: Transaction) -> list[Workspace]:
     return [to_workspace(row) for row in tx.execute(sa.select(workspaces).order_by(workspaces.c.name))]
 
 
+def locked(tx: Transaction) -> list[Workspace]:
+    """Return the workspaces that a person holds."""
+    return [to_workspace(row) for row in tx.execute(sa.select(workspaces).where(workspaces.c.locked_ms.is_not(None)))]
+
+
 def lock(tx: Transaction, name: str, *, by: str, reason: str) -> Workspace:
     """Hold the dispatch of state-changing runs. Raises Conflict if somebody holds it already."""
     workspace = get(tx, name)

@@ -57,6 +57,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("workspace_id", "version"),
     )
     op.create_table(
+        "iacq_totals",
+        sa.Column("metric", sa.String(length=60), nullable=False),
+        sa.Column("labels", sa.String(length=200), nullable=False),
+        sa.Column("value", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("metric", "labels"),
+    )
+    op.create_table(
         "iacq_working_states",
         sa.Column("workspace_id", sa.String(length=50), nullable=False),
         sa.Column("run_id", sa.Integer(), nullable=False),
@@ -144,6 +151,7 @@ def upgrade() -> None:
         sa.Column("queued_ms", sa.BigInteger(), nullable=True),
         sa.Column("started_ms", sa.BigInteger(), nullable=True),
         sa.Column("completed_ms", sa.BigInteger(), nullable=True),
+        sa.Column("tallied", sa.Integer(), nullable=True),
         sa.CheckConstraint(
             "fence IS NULL OR NOT (status IN ('apply_queued', 'applying', 'confirmed')) OR confirmed_ms IS NOT NULL",
             name="ck_workspace_tasks_confirmed",
@@ -177,6 +185,18 @@ def upgrade() -> None:
         "workspace_tasks",
         ["warmup_agent_id", "warmup_status"],
         unique=False,
+    )
+    op.create_index(
+        "ix_iacq_untallied",
+        "workspace_tasks",
+        ["id"],
+        unique=False,
+        sqlite_where=sa.text(
+            "fence IS NOT NULL AND (tallied = 0 AND NOT status IN ('pending', 'plan_queued', 'planning') OR tallied = 1 AND status IN ('applied', 'cancelled', 'discarded', 'failed', 'planned_and_finished', 'success'))"
+        ),
+        postgresql_where=sa.text(
+            "fence IS NOT NULL AND (tallied = 0 AND NOT status IN ('pending', 'plan_queued', 'planning') OR tallied = 1 AND status IN ('applied', 'cancelled', 'discarded', 'failed', 'planned_and_finished', 'success'))"
+        ),
     )
     op.create_index(
         "ix_iacq_unended",
@@ -248,6 +268,18 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index(op.f("ix_iacq_events_run_id"), "iacq_events", ["run_id"], unique=False)
+    op.create_index(
+        "ix_iacq_setbacks",
+        "iacq_events",
+        ["cause"],
+        unique=False,
+        sqlite_where=sa.text(
+            "cause IN ('end_unknown', 'lease_lost', 'not_started', 'plan_killed', 'slot_lost', 'stopped')"
+        ),
+        postgresql_where=sa.text(
+            "cause IN ('end_unknown', 'lease_lost', 'not_started', 'plan_killed', 'slot_lost', 'stopped')"
+        ),
+    )
     op.create_table(
         "iacq_logs",
         sa.Column("run_id", sa.Integer(), autoincrement=False, nullable=False),
@@ -269,6 +301,7 @@ def upgrade() -> None:
         sa.Column("queue", sa.String(length=100), nullable=False),
         sa.Column("workspace", sa.String(length=50), nullable=False),
         sa.Column("rings", sa.Integer(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.Column("next_ms", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["run_id"],
@@ -306,6 +339,16 @@ def downgrade() -> None:
     op.drop_table("iacq_slots")
     op.drop_table("iacq_outbox")
     op.drop_table("iacq_logs")
+    op.drop_index(
+        "ix_iacq_setbacks",
+        table_name="iacq_events",
+        sqlite_where=sa.text(
+            "cause IN ('end_unknown', 'lease_lost', 'not_started', 'plan_killed', 'slot_lost', 'stopped')"
+        ),
+        postgresql_where=sa.text(
+            "cause IN ('end_unknown', 'lease_lost', 'not_started', 'plan_killed', 'slot_lost', 'stopped')"
+        ),
+    )
     op.drop_index(op.f("ix_iacq_events_run_id"), table_name="iacq_events")
     op.drop_table("iacq_events")
     op.drop_table("iacq_artifacts")
@@ -332,6 +375,16 @@ def downgrade() -> None:
         postgresql_where=sa.text("fence IS NOT NULL AND status IS NOT NULL"),
     )
     op.drop_index(
+        "ix_iacq_untallied",
+        table_name="workspace_tasks",
+        sqlite_where=sa.text(
+            "fence IS NOT NULL AND (tallied = 0 AND NOT status IN ('pending', 'plan_queued', 'planning') OR tallied = 1 AND status IN ('applied', 'cancelled', 'discarded', 'failed', 'planned_and_finished', 'success'))"
+        ),
+        postgresql_where=sa.text(
+            "fence IS NOT NULL AND (tallied = 0 AND NOT status IN ('pending', 'plan_queued', 'planning') OR tallied = 1 AND status IN ('applied', 'cancelled', 'discarded', 'failed', 'planned_and_finished', 'success'))"
+        ),
+    )
+    op.drop_index(
         "ix_iacq_unended",
         table_name="workspace_tasks",
         sqlite_where=sa.text(
@@ -352,6 +405,7 @@ def downgrade() -> None:
     op.drop_table("workspace_tasks")
     op.drop_table("iacq_workspaces")
     op.drop_table("iacq_working_states")
+    op.drop_table("iacq_totals")
     op.drop_table("iacq_states")
     op.drop_table("iacq_pools")
     op.drop_table("iacq_pods")

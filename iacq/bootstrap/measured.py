@@ -1,0 +1,78 @@
+"""Metrics as text, and the servers of control workers and agents."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from iacq import bootstrap
+from iacq.domain.metrics import Metric, Sample
+from iacq.services import measuring
+from iacq.services.core import Core
+from iacq.settings import Settings
+
+if TYPE_CHECKING:
+    from iacq.adapters.prometheus import Page
+
+
+def measure(settings: Settings) -> list[Metric]:
+    """Read every metric of the control plane. Raises Unavailable."""
+    return measuring.measure(bootstrap.client_core(settings))
+
+
+def render(metrics: list[Metric]) -> str:
+    """Write metrics in Prometheus' text format."""
+    from iacq.adapters import prometheus
+
+    return prometheus.render(metrics)
+
+
+def serve_control(core: Core) -> None:
+    """Serve the metrics of the whole system and the health of the control plane, if a setting says where."""
+    pages: dict[str, Page] = {
+        "/metrics": lambda: (200, render(measuring.measure_or_say_down(core))),
+        "/healthz": lambda: _health(measuring.find_faults(core)),
+    }
+    _serve(core.settings, pages)
+
+
+def serve_agent(core: Core, silent: Callable[[], float]) -> None:
+    """Serve a pod's own metrics and its health, if a setting says where.
+
+    silent: tells the seconds since its last heartbeat was written.
+    """
+    settings = core.settings
+    pages: dict[str, Page] = {
+        "/metrics": lambda: (200, render(_of_pod(silent(), settings.work_root))),
+        "/healthz": lambda: _health(_faults_of_pod(silent(), settings.agent_offline)),
+    }
+    _serve(settings, pages)
+
+
+def _serve(settings: Settings, pages: Mapping[str, Page]) -> None:
+    if settings.metrics_address is None:
+        return
+    from iacq.adapters import prometheus
+
+    prometheus.serve(settings.metrics_address, pages)
+
+
+def _of_pod(silent: float, work: Path) -> list[Metric]:
+    directory = next(path for path in (work, *work.parents) if path.exists())
+    disk = shutil.disk_usage(directory)
+    values = {
+        "iacq_agent_silent_seconds": silent,
+        "iacq_work_free_bytes": disk.free,
+        "iacq_work_size_bytes": disk.total,
+    }
+    return [Metric(name=name, samples=(Sample(labels=(), value=value),)) for name, value in values.items()]
+
+
+def _faults_of_pod(silent: float, longest: float) -> list[str]:
+    return [f"no heartbeat was written for {silent:.0f} s"] if silent > longest else []
+
+
+def _health(faults: list[str]) -> tuple[int, str]:
+    return (503, "".join(f"{fault}\n" for fault in faults)) if faults else (200, "ok\n")

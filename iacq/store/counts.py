@@ -1,0 +1,62 @@
+"""How many there are now, in a few statements."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from iacq.domain import transitions
+from iacq.domain.run import Status
+from iacq.store.schema import outbox, pods, runs, slots
+from iacq.store.session import Transaction
+
+Pairs = dict[tuple[str, ...], float]
+_TIMEOUT = sa.text("SET LOCAL statement_timeout = 5000")
+
+
+def bound_statements(tx: Transaction) -> None:
+    """Let no statement of this transaction take longer than 5 s, where the database can see to that."""
+    if tx.connection.dialect.name == "postgresql":
+        tx.execute(_TIMEOUT)
+
+
+def now_ms(tx: Transaction) -> int:
+    """Return the database's clock."""
+    return int(tx.execute(sa.select(tx.now)).scalar_one())
+
+
+def unended(tx: Transaction) -> Pairs:
+    """Count the runs that have not ended by pool and status."""
+    open_states = list(set(Status) - transitions.ENDED)
+    return _pairs(tx, runs.c.pool, runs.c.status, sa.and_(runs.c.fence.is_not(None), runs.c.status.in_(open_states)))
+
+
+def pods_by_status(tx: Transaction) -> Pairs:
+    """Count pods by pool and status."""
+    return _pairs(tx, pods.c.pool, pods.c.status)
+
+
+def slots_by_status(tx: Transaction) -> Pairs:
+    """Count slots by pool and status."""
+    return _pairs(tx, slots.c.pool, slots.c.status)
+
+
+def closed_slots(tx: Transaction) -> Pairs:
+    """Count the slots that get no work by pool and reason."""
+    return _pairs(tx, slots.c.pool, slots.c.closed, slots.c.closed.is_not(None))
+
+
+def bells(tx: Transaction) -> tuple[int, int]:
+    """Return how many doorbells wait for their claim, and the age of the oldest in ms."""
+    oldest = (tx.now - sa.func.min(outbox.c.created_ms)).label("oldest")
+    row = tx.execute(sa.select(sa.func.count().label("number"), oldest).select_from(outbox)).one()
+    return row.number, max(0, row.oldest or 0)
+
+
+def _pairs(
+    tx: Transaction, first: sa.Column[str], second: sa.Column[str], where: sa.ColumnElement[bool] | None = None
+) -> Pairs:
+    statement = sa.select(first.label("one"), second.label("two"), sa.func.count().label("number")).group_by(
+        first, second
+    )
+    rows = tx.execute(statement if where is None else statement.where(where))
+    return {(row.one, row.two): row.number for row in rows}

@@ -1,0 +1,85 @@
+"""Totals over all runs that there ever were: kept, since counting them anew at each look would take ever longer.
+
+They are filled by control workers after the fact: no step of a run waits for it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+
+import sqlalchemy as sa
+
+from iacq.domain import tally, transitions
+from iacq.domain.run import Status
+from iacq.domain.tally import Totals, Untallied
+from iacq.store.schema import events, is_in, runs, totals
+from iacq.store.session import Transaction
+
+UNTALLIED = (
+    f"(tallied = {tally.NOTHING} AND NOT {is_in('status', tally.PLANNING)}"
+    f" OR tallied = {tally.PLAN} AND {is_in('status', transitions.ENDED)})"
+)
+"""Runs of which something is not in the totals yet: the condition of their index, word for word."""
+
+_COLUMNS = ("id", "tallied", "status", "task_type", "pool", "start_tier", "timings")
+_FIND = (
+    sa.select(*(runs.c[name] for name in _COLUMNS))
+    .where(sa.text(f"fence IS NOT NULL AND {UNTALLIED}"))
+    .order_by(runs.c.id)
+    .with_for_update(skip_locked=True)  # whoever works on a run does not wait for us, nor we for them
+)
+
+
+def fill(tx: Transaction, *, limit: int) -> int:
+    """Count up to `limit` runs of which something was not counted; returns how many.
+
+    A run is marked in the transaction that counts it, so that it is counted once, whoever else does the same.
+    """
+    added: Totals = Counter()
+    marks: dict[int, list[int]] = defaultdict(list)
+    rows = tx.execute(_FIND.limit(limit)).all()
+    for row in rows:
+        run = Untallied(
+            tallied=row.tallied,
+            status=Status(row.status),
+            run_type=row.task_type,
+            pool=row.pool,
+            start_tier=row.start_tier,
+            timings=row.timings,
+        )
+        added.update(tally.count(run))
+        marks[tally.tallied_after(run)].append(row.id)
+    for mark, ids in marks.items():
+        tx.execute(runs.update().where(runs.c.id.in_(ids)).values(tallied=mark))
+    add(tx, added)
+    return len(rows)
+
+
+def add(tx: Transaction, added: Totals) -> None:
+    """Add to totals. Always in the same order, so that two who add do not wait for each other."""
+    for (metric, labels), amount in sorted(added.items()):
+        place = {"metric": metric, "labels": json.dumps(labels)}
+        changed = tx.execute(
+            totals.update()
+            .where(totals.c.metric == place["metric"], totals.c.labels == place["labels"])
+            .values(value=totals.c.value + amount)
+        )
+        if changed.rowcount == 0:
+            tx.execute(totals.insert().values(value=amount, **place))
+
+
+def read(tx: Transaction, metric: str) -> dict[tuple[str, ...], float]:
+    """Return the totals of one metric, by the values of its labels."""
+    rows = tx.execute(sa.select(totals.c.labels, totals.c.value).where(totals.c.metric == metric))
+    return {tuple(json.loads(row.labels)): row.value for row in rows}
+
+
+def setbacks(tx: Transaction) -> dict[str, int]:
+    """Count the events of each cause that a healthy system has few of."""
+    rows = tx.execute(
+        sa.select(events.c.cause, sa.func.count().label("number"))
+        .where(sa.text(is_in("cause", transitions.SETBACKS)))
+        .group_by(events.c.cause)
+    )
+    return {row.cause: row.number for row in rows}
