@@ -92,6 +92,7 @@ def serve(app: Celery, chosen: dict[str, Any]) -> None:
         events=_quiet_events(app, loop, chosen["max_tasks"]),
         **urls.settings,
     )
+    site.inspector = _quiet_inspector(app, loop)
     site.add_handlers(".*", [("/metrics", _private_metrics()), ("/broker", _broker_page())])
     try:
         site.start_http_server()
@@ -116,6 +117,23 @@ def _quiet_events(app: Celery, loop: Any, max_tasks: int) -> Any:
             super().on_event(event)
 
     return QuietEvents(app, loop, enable_events=False, max_tasks_in_memory=max_tasks)
+
+
+def _quiet_inspector(app: Celery, loop: Any) -> Any:
+    from flower.inspector import Inspector
+    from flower.options import default_options
+    from kombu.utils.url import maybe_sanitize_url
+
+    class QuietInspector(Inspector):  # type: ignore[misc] # Flower has no types
+        """Hides the password that a worker tells with the address of its broker, if that is a socket."""
+
+        def _on_update(self, workername: str, method: str, response: Any) -> None:
+            if method == "stats":
+                broker = response.get("consumer", response).get("broker", {})
+                broker["hostname"] = maybe_sanitize_url(broker.get("hostname"))
+            super()._on_update(workername, method, response)
+
+    return QuietInspector(loop, app, default_options.inspect_timeout / 1000)
 
 
 def _private_metrics() -> Any:

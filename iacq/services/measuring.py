@@ -54,8 +54,7 @@ def _read(tx: Transaction) -> list[Metric]:
         _series("iacq_apply_starts_total", totals.read(tx, tally.STARTS)),
         Metric(name="iacq_step_seconds", samples=tuple(_histograms(totals.read(tx, tally.STEPS)))),
         _series("iacq_setbacks_total", {(cause,): setbacks.get(cause, 0) for cause in transitions.SETBACKS}),
-        _series("iacq_runs", counts.unended(tx)),
-        *_waiting(tx),
+        *_unended(tx),
         _series("iacq_pods", counts.pods_by_status(tx)),
         _series("iacq_slots", counts.slots_by_status(tx)),
         _series("iacq_slots_closed", counts.closed_slots(tx)),
@@ -66,16 +65,22 @@ def _read(tx: Transaction) -> list[Metric]:
     ]
 
 
-def _waiting(tx: Transaction) -> list[Metric]:
+def _unended(tx: Transaction) -> list[Metric]:
     now_ms = counts.now_ms(tx)
-    number: Counter[tuple[str, ...]] = Counter()
+    unended: Counter[tuple[str, ...]] = Counter()
+    waiting: Counter[tuple[str, ...]] = Counter()
     oldest: dict[tuple[str, ...], float] = defaultdict(float)
     for run, why in views.explain_all(tx):
+        unended[run.pool, run.status] += 1
         if why is not None:
             place = (run.pool, why.code)
-            number[place] += 1
+            waiting[place] += 1
             oldest[place] = max(oldest[place], (now_ms - (run.queued_at or run.created_at)) / 1000)
-    return [_series("iacq_runs_waiting", number), _series("iacq_runs_waiting_oldest_seconds", oldest)]
+    return [
+        _series("iacq_runs", unended),
+        _series("iacq_runs_waiting", waiting),
+        _series("iacq_runs_waiting_oldest_seconds", oldest),
+    ]
 
 
 def _histograms(found: Mapping[tuple[str, ...], float]) -> Iterable[Sample]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from iacq.domain import transitions
-from iacq.domain.run import Status
-from iacq.store.schema import outbox, pods, runs, slots
+from iacq.store.schema import outbox, pods, slots
 from iacq.store.session import Transaction
 
 Pairs = dict[tuple[str, ...], float]
@@ -22,12 +20,6 @@ def bound_statements(tx: Transaction) -> None:
 def now_ms(tx: Transaction) -> int:
     """Return the database's clock."""
     return int(tx.execute(sa.select(tx.now)).scalar_one())
-
-
-def unended(tx: Transaction) -> Pairs:
-    """Count the runs that have not ended by pool and status."""
-    open_states = list(set(Status) - transitions.ENDED)
-    return _pairs(tx, runs.c.pool, runs.c.status, sa.and_(runs.c.fence.is_not(None), runs.c.status.in_(open_states)))
 
 
 def pods_by_status(tx: Transaction) -> Pairs:

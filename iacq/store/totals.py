@@ -30,6 +30,14 @@ _FIND = (
     .with_for_update(skip_locked=True)  # whoever works on a run does not wait for us, nor we for them
 )
 
+_AMOUNT: sa.BindParameter[float] = sa.bindparam("amount", type_=sa.Float)
+_INSERT = totals.insert().values(metric=sa.bindparam("at_metric"), labels=sa.bindparam("at_labels"), value=_AMOUNT)
+_UPDATE = (
+    totals.update()
+    .where(totals.c.metric == sa.bindparam("at_metric"), totals.c.labels == sa.bindparam("at_labels"))
+    .values(value=totals.c.value + _AMOUNT)
+)
+
 
 def fill(tx: Transaction, *, limit: int) -> int:
     """Count up to `limit` runs of which something was not counted; returns how many.
@@ -58,15 +66,16 @@ def fill(tx: Transaction, *, limit: int) -> int:
 
 def add(tx: Transaction, added: Totals) -> None:
     """Add to totals. Always in the same order, so that two who add do not wait for each other."""
-    for (metric, labels), amount in sorted(added.items()):
-        place = {"metric": metric, "labels": json.dumps(labels)}
-        changed = tx.execute(
-            totals.update()
-            .where(totals.c.metric == place["metric"], totals.c.labels == place["labels"])
-            .values(value=totals.c.value + amount)
-        )
-        if changed.rowcount == 0:
-            tx.execute(totals.insert().values(value=amount, **place))
+    known = {(row.metric, row.labels) for row in tx.execute(sa.select(totals.c.metric, totals.c.labels))}
+    rows = [
+        {"at_metric": metric, "at_labels": json.dumps(labels), "amount": amount}
+        for (metric, labels), amount in sorted(added.items())
+    ]
+    new = [row for row in rows if (row["at_metric"], row["at_labels"]) not in known]
+    if new:
+        tx.connection.execute(_INSERT, new)
+    if len(new) < len(rows):
+        tx.connection.execute(_UPDATE, [row for row in rows if row not in new])
 
 
 def read(tx: Transaction, metric: str) -> dict[tuple[str, ...], float]:

@@ -4,8 +4,10 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,12 +54,12 @@ class Machine:
         return json.loads(done.stdout)
 
     @contextlib.contextmanager
-    def up(self) -> Iterator[subprocess.Popen[str]]:
+    def up(self, *words: str) -> Iterator[subprocess.Popen[str]]:
         """Run `iacq up`; at the end it is stopped with ^C."""
         log = self.directory / "up.log"
         with log.open("a") as output:
             program = subprocess.Popen(
-                [sys.executable, "-P", "-m", "iacq.cli", "up"],
+                [sys.executable, "-P", "-m", "iacq.cli", "up", *words],
                 cwd=self.directory,
                 env=self.environment,
                 stdout=output,
@@ -111,7 +113,13 @@ def test_demo_applies_hot_and_then_finds_nothing_to_change(machine: Machine) -> 
 
 
 def test_a_second_up_is_refused_and_interrupt_leaves_nothing(machine: Machine) -> None:
-    with machine.up() as program:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    machine.environment["IACQ_FLOWER_ADDRESS"] = address
+    with machine.up("--flower") as program:
+        assert f"flower:        http://{address}/" in (machine.directory / "up.log").read_text()
+        with urllib.request.urlopen(f"http://{address}/workers", timeout=20) as page:
+            assert b"Flower" in page.read()
         refused = machine.iacq("up")
         assert refused.returncode == 4
         assert f"process {program.pid}" in refused.stderr

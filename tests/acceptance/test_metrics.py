@@ -1,0 +1,104 @@
+"""Metrics and health of real processes, scraped over HTTP."""
+
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from iacq.messages import TALLY
+from tests.acceptance.configurations import COUNTED, write
+from tests.acceptance.system import POD, System
+from tests.waiting import wait_until
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+@pytest.fixture
+def served(system: System) -> Iterator[tuple[System, str, str]]:
+    """The shared system; its control worker and its agent are started anew, and serve their metrics."""
+    control, agent = _endpoint(), _endpoint()
+    system.kill("control")
+    system.stop(POD)
+    system.start("control", "-m", "workers.control", METRICS_ADDRESS=control)
+    system.start_agent(METRICS_ADDRESS=agent)
+    system.wait_ready()
+    yield system, control, agent
+    system.kill("control")  # the next test gets one that serves nothing
+    system.stop(POD)
+
+
+def _endpoint() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def ask(endpoint: str, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://{endpoint}{path}", timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def scrape(endpoint: str) -> Samples:
+    status, text = ask(endpoint, "/metrics")
+    assert status == 200
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def total(samples: Samples, name: str, **labels: str) -> float:
+    wanted = set(labels.items())
+    return sum(value for (found, given), value in samples.items() if found == name and wanted <= set(given))
+
+
+def test_processes_serve_metrics_and_health(served: tuple[System, str, str], tmp_path: Path) -> None:
+    system, control, agent = served
+    before = scrape(control)
+    system.workspace("net", write(tmp_path / "net", COUNTED))
+    system.apply("net")
+    system.plan("net", "plan_and_apply", variables={"size": 2})
+    system.ring(TALLY)
+    applied = total(before, "iacq_runs_ended_total", status="applied") + 1
+    wait_until(
+        lambda: total(scrape(control), "iacq_runs_ended_total", status="applied") == applied, 20, "it is counted"
+    )
+    after = scrape(control)
+    assert (
+        total(after, "iacq_apply_starts_total", tier="hot") == total(before, "iacq_apply_starts_total", tier="hot") + 1
+    )
+    count = "iacq_step_seconds_count"
+    for phase, step in (("plan", "queue_wait"), ("plan", "init"), ("plan", "terraform"), ("apply", "terraform")):
+        assert total(after, count, phase=phase, step=step) > total(before, count, phase=phase, step=step), (phase, step)
+    assert total(after, "iacq_runs", status="apply_pending") == 1
+    assert total(after, "iacq_slots", status="reserved") == 1
+    assert total(after, "iacq_pods", status="online") == 1
+    assert ask(control, "/healthz") == (200, "ok\n")
+
+    pod = scrape(agent)
+    assert total(pod, "iacq_work_free_bytes") > 0
+    assert total(pod, "iacq_agent_silent_seconds") < 4
+    assert ask(agent, "/healthz") == (200, "ok\n")
+    assert ask(agent, "/") == (404, "there is /metrics and /healthz\n")
+
+    # Another control worker tells the same, and no counter begins anew.
+    again = _endpoint()
+    system.kill("control")
+    system.start("control", "-m", "workers.control", METRICS_ADDRESS=again)
+    wait_until(lambda: _answers(again), 20, "the new control worker answers")
+    assert total(scrape(again), "iacq_runs_ended_total") >= total(after, "iacq_runs_ended_total")
+
+
+def _answers(endpoint: str) -> bool:
+    try:
+        return ask(endpoint, "/healthz")[0] in (200, 503)
+    except OSError:
+        return False
