@@ -73,9 +73,9 @@ def add(tx: Transaction, added: Totals) -> None:
     ]
     new = [row for row in rows if (row["at_metric"], row["at_labels"]) not in known]
     if new:
-        tx.connection.execute(_INSERT, new)
+        tx.execute(_INSERT, new)
     if len(new) < len(rows):
-        tx.connection.execute(_UPDATE, [row for row in rows if row not in new])
+        tx.execute(_UPDATE, [row for row in rows if row not in new])
 
 
 def read(tx: Transaction, metric: str) -> dict[tuple[str, ...], float]:

@@ -30,7 +30,7 @@ def measure(space: Space) -> Iterator[Figure]:
     core = make_core(url, space.directory)
     kind = "postgresql" if space.postgres else "sqlite"
     with core.database.transaction() as tx:
-        tx.connection.execute(runs.insert(), [_row(number) for number in range(_ENDED + _WAITING)])
+        tx.execute(runs.insert(), [_row(number) for number in range(_ENDED + _WAITING)])
     began = time.monotonic()
     if tallying.tally(core) != _ENDED:
         raise RuntimeError("not every ended run was counted")

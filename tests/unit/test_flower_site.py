@@ -125,3 +125,22 @@ def test_a_job_of_beats_is_told_of_only_when_it_fails() -> None:
     request.send_event("task-failed", exception="Unavailable('x')", traceback="")
     ((kind, fields),) = eventer.sent
     assert (kind, fields["uuid"], fields["name"]) == ("task-failed", "1", "iacq.recover")
+
+
+def test_inspect_is_told_a_bells_words_and_never_arguments() -> None:
+    from celery import Celery
+
+    app = Celery(set_as_current=False)
+    arguments = {"variables": {"password": "secret"}}
+    message = SimpleNamespace(
+        headers={"id": "1", "task": "iacq.enqueue", "argsrepr": "['secret']", "kwargsrepr": str(arguments)},
+        body=b"",
+        payload=([], arguments, {}),
+        content_type="application/json",
+        content_encoding="utf-8",
+        delivery_info={},
+        properties={},
+    )
+    request = QuietRequest(message, app=app, hostname="x", task=SimpleNamespace(send_events=True))
+    assert request.kwargs == arguments, "the task gets them"
+    assert "secret" not in f"{request.info()}{request.info(safe=True)}{request.argsrepr}{request.kwargsrepr}"
