@@ -8,7 +8,7 @@ import pytest
 
 from iacq import messages
 from iacq.adapters import flower_site, listening
-from iacq.adapters.quiet_request import QuietRequest
+from iacq.adapters.quiet_request import QuietRequest, QuietTask
 from iacq.domain.run import Phase
 from iacq.errors import InvalidInput, Unavailable
 from iacq.messages import Doorbell
@@ -130,7 +130,8 @@ def test_a_job_of_beats_is_told_of_only_when_it_fails() -> None:
 def test_inspect_is_told_a_bells_words_and_never_arguments() -> None:
     from celery import Celery
 
-    app = Celery(set_as_current=False)
+    app = Celery(set_as_current=False, task_cls=QuietTask)
+    task = app.task(lambda **_: None, name="iacq.enqueue")
     arguments = {"variables": {"password": "secret"}}
     message = SimpleNamespace(
         headers={"id": "1", "task": "iacq.enqueue", "argsrepr": "['secret']", "kwargsrepr": str(arguments)},
@@ -141,6 +142,6 @@ def test_inspect_is_told_a_bells_words_and_never_arguments() -> None:
         delivery_info={},
         properties={},
     )
-    request = QuietRequest(message, app=app, hostname="x", task=SimpleNamespace(send_events=True))
+    request = QuietRequest(message, app=app, hostname="x", task=task)
     assert request.kwargs == arguments, "the task gets them"
     assert "secret" not in f"{request.info()}{request.info(safe=True)}{request.argsrepr}{request.kwargsrepr}"
