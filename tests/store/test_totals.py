@@ -4,7 +4,6 @@ from iacq.services import tallying
 from iacq.services.core import Core
 from iacq.store import control, runs, totals
 from iacq.store.protocol import owning
-from iacq.store.schema import runs as run_table
 from tests.store.world import World, at_once
 
 TIMINGS = {"plan": {"init": 200}, "apply": {"terraform": 4000}}
@@ -40,13 +39,13 @@ def test_every_run_is_counted_once(world: World, core: Core) -> None:
 def test_a_plan_is_counted_before_anybody_confirms_it(world: World, core: Core) -> None:
     world.pod()
     pending = world.at(Status.APPLY_PENDING)
-    world.do(runs.change, pending.id, timings={"plan": {"init": 200}})
+    world.do(runs.change, pending.id, {}, timings={"plan": {"init": 200}})
     assert tallying.tally(core) == 1
     assert _steps(world) == {("default", "plan", "init", "0.25"): 1}
     assert _ended(world) == {}
     world.at(Status.PLANNING, workspace="other", slot_id=2)
     assert tallying.tally(core) == 0, "its plan is not over"
-    world.do(runs.change, pending.id, run_table.c.tallied == 1)
+    world.do(runs.change, pending.id, {"tallied": 1}, priority=1)
 
 
 def test_runs_that_never_got_a_slot_are_counted(world: World, core: Core) -> None:
@@ -81,7 +80,7 @@ def test_counting_does_not_wait_for_whoever_works_on_a_run(postgres_world: World
     world.pod()
     pending = world.at(Status.APPLY_PENDING)
     with world.database.transaction() as busy:
-        runs.change(busy, pending.id, priority=1)
+        runs.change(busy, pending.id, {}, priority=1)
         assert world.do(totals.fill, limit=10) == 0
     assert world.do(totals.fill, limit=10) == 1
 

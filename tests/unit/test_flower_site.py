@@ -131,7 +131,11 @@ def test_inspect_is_told_a_bells_words_and_never_arguments() -> None:
     from celery import Celery
 
     app = Celery(set_as_current=False, task_cls=QuietTask)
-    task = app.task(lambda **_: None, name="iacq.enqueue")
+
+    def enqueue(**_: object) -> None:
+        """Do nothing."""
+
+    task = app.task(enqueue, name="iacq.enqueue")
     arguments = {"variables": {"password": "secret"}}
     message = SimpleNamespace(
         headers={"id": "1", "task": "iacq.enqueue", "argsrepr": "['secret']", "kwargsrepr": str(arguments)},
