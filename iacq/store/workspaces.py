@@ -145,7 +145,7 @@ def unlock(tx: Transaction, name: str) -> Workspace:
 
 
 def delete(tx: Transaction, name: str, *, force: bool) -> None:
-    """Remove a workspace with its managed state; its ended runs stay.
+    """Remove a workspace with its managed state; its ended runs stay, and their idempotency keys are free again.
 
     Raises Conflict with unended runs, or with a state that has resources (unless forced).
     """
@@ -179,4 +179,9 @@ def delete(tx: Transaction, name: str, *, force: bool) -> None:
         )
     tx.execute(states.delete().where(states.c.workspace_id == name))
     tx.execute(working_states.delete().where(working_states.c.workspace_id == name))
+    tx.execute(
+        runs.update()
+        .where(runs.c.workspace_id == name, runs.c.fence.is_not(None), runs.c.idempotency_key.is_not(None))
+        .values(idempotency_key=None)
+    )
     tx.execute(workspaces.delete().where(workspaces.c.name == name))

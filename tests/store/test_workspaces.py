@@ -2,9 +2,13 @@ import dataclasses
 
 import pytest
 
-from iacq.domain.run import Status
+from iacq.domain.run import RunType, Status
 from iacq.errors import Conflict, NotFound
+from iacq.services import enqueuing
+from iacq.services.core import Core
+from iacq.services.enqueuing import Request
 from iacq.store import workspaces
+from iacq.store.protocol import waiting
 from tests import samples
 from tests.store.world import World
 
@@ -73,3 +77,18 @@ def test_ended_runs_and_rows_of_somebody_else_hold_nothing(world: World) -> None
     assert world.run(run.id).status is Status.CANCELLED
     with pytest.raises(NotFound):
         world.do(workspaces.delete, "network", force=False)
+
+
+def test_the_keys_of_a_deleted_workspace_are_free_again(world: World, core: Core) -> None:
+    asked = Request(workspace="network", run_type=RunType.PLAN, by="alice", idempotency_key="deploy-42")
+    world.workspace()
+    other = world.enqueue("other", idempotency_key="deploy-42")
+    old = enqueuing.enqueue(core, asked)
+    world.do(waiting.cancel, old, by="alice")
+    assert enqueuing.enqueue(core, asked).id == old.id
+    world.do(workspaces.delete, "network", force=False)
+    world.workspace()
+    new = enqueuing.enqueue(core, asked)
+    assert new.id != old.id
+    assert new.status is Status.PENDING
+    assert world.run(other.id).idempotency_key == "deploy-42"
