@@ -62,10 +62,13 @@ class Postgres:
         shutil.rmtree(self._directory)
 
     @contextlib.contextmanager
-    def database(self) -> Iterator[str]:
-        """Give the URL of a fresh, migrated database, and drop it afterwards, whoever is still connected."""
+    def database(self, *, template: str = TEMPLATE) -> Iterator[str]:
+        """Give the URL of a fresh, migrated database, and drop it afterwards, whoever is still connected.
+
+        template: `template0` gives an empty one.
+        """
         name = f"test_{next(self._numbers)}"
-        self.run(f'CREATE DATABASE "{name}" TEMPLATE "{TEMPLATE}"')
+        self.run(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         try:
             yield self.url(name)
         finally:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+from typing import TYPE_CHECKING
 
 from iacq.adapters import keys, private_directory
 from iacq.settings import Settings
 from iacq.store import migrate
 from iacq.store.session import Database
+
+if TYPE_CHECKING:
+    from iacq.store.inspecting import Findings
 
 
 def prepare(settings: Settings) -> None:
@@ -22,12 +26,35 @@ def prepare(settings: Settings) -> None:
     migrate.upgrade(settings.sqlalchemy_url)
 
 
+def upgrade_sql(settings: Settings) -> str:
+    """Return the statements that `prepare` would run in this database; empty if there is nothing to do.
+
+    Raises Unavailable, InvalidInput.
+    """
+    return migrate.upgrade_sql(settings.sqlalchemy_url)
+
+
+def look(settings: Settings) -> Findings:
+    """Return what the database has beside what iacq needs. Raises Unavailable if it is away."""
+    from iacq.store import inspecting
+    from iacq.store.inspecting import Findings
+
+    if _is_yet_to_be_made(settings):
+        return Findings(version=None, newest=migrate.newest())
+    _reach(settings)
+    return inspecting.look(settings.sqlalchemy_url)
+
+
 def is_current(settings: Settings) -> bool:
     """Tell whether the database has seen every migration. Raises Unavailable if it is away."""
-    if settings.database_url is None and not (settings.home / "iacq.db").exists():
+    if _is_yet_to_be_made(settings):
         return False
     _reach(settings)
     return migrate.is_current(settings.sqlalchemy_url)
+
+
+def _is_yet_to_be_made(settings: Settings) -> bool:
+    return settings.database_url is None and not (settings.home / "iacq.db").exists()
 
 
 def _reach(settings: Settings) -> None:

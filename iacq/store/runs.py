@@ -134,6 +134,9 @@ def insert(tx: Transaction, new: NewRun) -> Run:
         "tries": 0,
         "fence": 0,
         "tallied": 0,
+        # Said here too: a table that was there before iacq may have other defaults.
+        "warmup_status": "none",
+        "warmup_retry_count": 0,
     }
     run = to_run(tx.execute(_INSERT, values).one())
     _record(tx, run.id, None, Status.PENDING, Cause.ENQUEUED, by=new.requested_by)
@@ -236,6 +239,7 @@ _WRITER = (
     sa.select(runs.c.id)
     .where(
         runs.c.id == sa.bindparam("run_id"),
+        runs.c.fence.is_not(None),
         sa.or_(
             runs.c.fence == sa.bindparam("fence"),
             sa.and_(

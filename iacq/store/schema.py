@@ -152,7 +152,7 @@ slots = sa.Table(
     sa.Column("agent_id", sa.String(50), nullable=False),
     sa.Column("pool", sa.String(50), nullable=False),
     sa.Column("status", sa.String(20), nullable=False),
-    sa.Column("run_id", sa.Integer, sa.ForeignKey("workspace_tasks.id"), unique=True),
+    sa.Column("run_id", sa.BigInteger, sa.ForeignKey("workspace_tasks.id"), unique=True),
     sa.Column("task_type", sa.String(20)),
     sa.Column("closed", sa.String(20)),  # NULL: open
     sa.Column("updated_ms", sa.BigInteger, nullable=False),
@@ -163,7 +163,7 @@ slots = sa.Table(
 outbox = sa.Table(
     "iacq_outbox",  # one row per queued phase, until its claim
     metadata,
-    sa.Column("run_id", sa.Integer, sa.ForeignKey("workspace_tasks.id"), primary_key=True, autoincrement=False),
+    sa.Column("run_id", sa.BigInteger, sa.ForeignKey("workspace_tasks.id"), primary_key=True, autoincrement=False),
     sa.Column("phase", sa.String(10), nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("queue", sa.String(100), nullable=False),
@@ -177,7 +177,7 @@ events = sa.Table(
     "iacq_events",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("run_id", sa.Integer, sa.ForeignKey("workspace_tasks.id"), nullable=False, index=True),
+    sa.Column("run_id", sa.BigInteger, sa.ForeignKey("workspace_tasks.id"), nullable=False, index=True),
     sa.Column("at_ms", sa.BigInteger, nullable=False),
     sa.Column("source", sa.String(20)),  # NULL: the run came into being
     sa.Column("target", sa.String(20), nullable=False),
@@ -189,7 +189,7 @@ events = sa.Table(
 logs = sa.Table(
     "iacq_logs",
     metadata,
-    sa.Column("run_id", sa.Integer, sa.ForeignKey("workspace_tasks.id"), primary_key=True, autoincrement=False),
+    sa.Column("run_id", sa.BigInteger, sa.ForeignKey("workspace_tasks.id"), primary_key=True, autoincrement=False),
     sa.Column("phase", sa.String(10), primary_key=True),
     sa.Column("start", sa.BigInteger, primary_key=True, autoincrement=False),  # bytes before this chunk
     sa.Column("size", sa.Integer, nullable=False),  # bytes of UTF-8
@@ -199,7 +199,7 @@ logs = sa.Table(
 artifacts = sa.Table(
     "iacq_artifacts",
     metadata,
-    sa.Column("run_id", sa.Integer, sa.ForeignKey("workspace_tasks.id"), primary_key=True, autoincrement=False),
+    sa.Column("run_id", sa.BigInteger, sa.ForeignKey("workspace_tasks.id"), primary_key=True, autoincrement=False),
     sa.Column("kind", sa.String(20), primary_key=True),
     sa.Column("sha256", sa.String(64), nullable=False),  # of what was sealed
     sa.Column("size", sa.BigInteger, nullable=False),
@@ -224,7 +224,7 @@ states = sa.Table(
     sa.Column("sha256", sa.String(64), nullable=False),
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("resources", sa.Integer, nullable=False),
-    sa.Column("run_id", sa.Integer),  # NULL: imported by a person
+    sa.Column("run_id", sa.BigInteger),  # NULL: imported by a person
     sa.Column("created_ms", sa.BigInteger, nullable=False),
     sa.Column("sealed", sa.LargeBinary, nullable=False),
 )
@@ -233,7 +233,7 @@ working_states = sa.Table(
     "iacq_working_states",  # the state of the apply that runs now: at most a second old
     metadata,
     sa.Column("workspace_id", sa.String(50), primary_key=True),
-    sa.Column("run_id", sa.Integer, nullable=False),
+    sa.Column("run_id", sa.BigInteger, nullable=False),
     sa.Column("lineage", sa.String(100), nullable=False),
     sa.Column("serial", sa.BigInteger, nullable=False),
     sa.Column("sha256", sa.String(64), nullable=False),

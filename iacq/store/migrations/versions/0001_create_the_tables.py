@@ -1,12 +1,43 @@
-"""Create the tables."""
+"""Create the tables. A `workspace_tasks` that was there before gets what it lacks: nothing of it is changed.
+
+There is no way back: that table may be somebody else's.
+"""
+
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
+
+from iacq.store.existing import Existing
 
 revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+
+
+def _existing() -> Existing | None:
+    """Return what there is of a `workspace_tasks` that was there before iacq."""
+    found: Existing | None = op.get_context().opts["existing"]
+    return found
+
+
+def _create_or_extend(table: str, *parts: sa.Column[Any] | sa.Constraint, **options: Any) -> None:
+    existing = _existing()
+    if existing is None:
+        op.create_table(table, *parts, **options)
+        return
+    for part in parts:
+        if isinstance(part, sa.Column) and part.name not in existing.columns:
+            op.add_column(table, part)
+        elif isinstance(part, sa.CheckConstraint):
+            op.create_check_constraint(str(part.name), table, part.sqltext)
+
+
+def _create_index(name: str, table: str, columns: list[str], **options: Any) -> None:
+    existing = _existing()
+    if existing is None or name not in existing.indexes:
+        op.create_index(name, table, columns, **options)
 
 
 def upgrade() -> None:
@@ -51,7 +82,7 @@ def upgrade() -> None:
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
         sa.Column("resources", sa.Integer(), nullable=False),
-        sa.Column("run_id", sa.Integer(), nullable=True),
+        sa.Column("run_id", sa.BigInteger(), nullable=True),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.Column("sealed", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("workspace_id", "version"),
@@ -66,7 +97,7 @@ def upgrade() -> None:
     op.create_table(
         "iacq_working_states",
         sa.Column("workspace_id", sa.String(length=50), nullable=False),
-        sa.Column("run_id", sa.Integer(), nullable=False),
+        sa.Column("run_id", sa.BigInteger(), nullable=False),
         sa.Column("lineage", sa.String(length=100), nullable=False),
         sa.Column("serial", sa.BigInteger(), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
@@ -94,7 +125,7 @@ def upgrade() -> None:
         sa.Column("updated_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
-    op.create_table(
+    _create_or_extend(
         "workspace_tasks",
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("workspace_id", sa.String(length=50), nullable=True),
@@ -171,7 +202,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=True,
     )
-    op.create_index(
+    _create_index(
         "idx_workspace_tasks_apply_pending_warmup",
         "workspace_tasks",
         ["status", "warmup_status", "warmup_expires_at"],
@@ -179,14 +210,14 @@ def upgrade() -> None:
         sqlite_where=sa.text("status = 'apply_pending'"),
         postgresql_where=sa.text("status = 'apply_pending'"),
     )
-    op.create_index("idx_workspace_tasks_plan_hash", "workspace_tasks", ["plan_hash"], unique=False)
-    op.create_index(
+    _create_index("idx_workspace_tasks_plan_hash", "workspace_tasks", ["plan_hash"], unique=False)
+    _create_index(
         "idx_workspace_tasks_warmup_agent",
         "workspace_tasks",
         ["warmup_agent_id", "warmup_status"],
         unique=False,
     )
-    op.create_index(
+    _create_index(
         "ix_iacq_untallied",
         "workspace_tasks",
         ["id"],
@@ -198,7 +229,7 @@ def upgrade() -> None:
             "fence IS NOT NULL AND (tallied = 0 AND NOT status IN ('pending', 'plan_queued', 'planning') OR tallied = 1 AND status IN ('applied', 'cancelled', 'discarded', 'failed', 'planned_and_finished', 'success'))"
         ),
     )
-    op.create_index(
+    _create_index(
         "ix_iacq_unended",
         "workspace_tasks",
         ["status", "priority", "id"],
@@ -210,7 +241,7 @@ def upgrade() -> None:
             "fence IS NOT NULL AND status IN ('apply_interrupted', 'apply_pending', 'apply_queued', 'applying', 'confirmed', 'pending', 'plan_queued', 'planning')"
         ),
     )
-    op.create_index(
+    _create_index(
         "ix_iacq_workspace",
         "workspace_tasks",
         ["workspace_id", "id"],
@@ -218,7 +249,7 @@ def upgrade() -> None:
         sqlite_where=sa.text("fence IS NOT NULL AND status IS NOT NULL"),
         postgresql_where=sa.text("fence IS NOT NULL AND status IS NOT NULL"),
     )
-    op.create_index(
+    _create_index(
         "uq_iacq_idempotency_key",
         "workspace_tasks",
         ["workspace_id", "idempotency_key"],
@@ -226,7 +257,7 @@ def upgrade() -> None:
         sqlite_where=sa.text("fence IS NOT NULL AND idempotency_key IS NOT NULL"),
         postgresql_where=sa.text("fence IS NOT NULL AND idempotency_key IS NOT NULL"),
     )
-    op.create_index(
+    _create_index(
         "uq_iacq_one_active_run",
         "workspace_tasks",
         ["workspace_id"],
@@ -240,7 +271,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "iacq_artifacts",
-        sa.Column("run_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("run_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("kind", sa.String(length=20), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
@@ -254,7 +285,7 @@ def upgrade() -> None:
     op.create_table(
         "iacq_events",
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
-        sa.Column("run_id", sa.Integer(), nullable=False),
+        sa.Column("run_id", sa.BigInteger(), nullable=False),
         sa.Column("at_ms", sa.BigInteger(), nullable=False),
         sa.Column("source", sa.String(length=20), nullable=True),
         sa.Column("target", sa.String(length=20), nullable=False),
@@ -282,7 +313,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "iacq_logs",
-        sa.Column("run_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("run_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("phase", sa.String(length=10), nullable=False),
         sa.Column("start", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("size", sa.Integer(), nullable=False),
@@ -295,7 +326,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "iacq_outbox",
-        sa.Column("run_id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("run_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("phase", sa.String(length=10), nullable=False),
         sa.Column("attempt", sa.Integer(), nullable=False),
         sa.Column("queue", sa.String(length=100), nullable=False),
@@ -316,7 +347,7 @@ def upgrade() -> None:
         sa.Column("agent_id", sa.String(length=50), nullable=False),
         sa.Column("pool", sa.String(length=50), nullable=False),
         sa.Column("status", sa.String(length=20), nullable=False),
-        sa.Column("run_id", sa.Integer(), nullable=True),
+        sa.Column("run_id", sa.BigInteger(), nullable=True),
         sa.Column("task_type", sa.String(length=20), nullable=True),
         sa.Column("closed", sa.String(length=20), nullable=True),
         sa.Column("updated_ms", sa.BigInteger(), nullable=False),
@@ -330,85 +361,4 @@ def upgrade() -> None:
         sa.UniqueConstraint("run_id"),
     )
     op.create_index("ix_iacq_slots_pool", "iacq_slots", ["pool", "status"], unique=False)
-    # ### end Alembic commands ###
-
-
-def downgrade() -> None:
-    # ### commands auto generated by Alembic - please adjust! ###
-    op.drop_index("ix_iacq_slots_pool", table_name="iacq_slots")
-    op.drop_table("iacq_slots")
-    op.drop_table("iacq_outbox")
-    op.drop_table("iacq_logs")
-    op.drop_index(
-        "ix_iacq_setbacks",
-        table_name="iacq_events",
-        sqlite_where=sa.text(
-            "cause IN ('end_unknown', 'lease_lost', 'not_started', 'plan_killed', 'slot_lost', 'stopped')"
-        ),
-        postgresql_where=sa.text(
-            "cause IN ('end_unknown', 'lease_lost', 'not_started', 'plan_killed', 'slot_lost', 'stopped')"
-        ),
-    )
-    op.drop_index(op.f("ix_iacq_events_run_id"), table_name="iacq_events")
-    op.drop_table("iacq_events")
-    op.drop_table("iacq_artifacts")
-    op.drop_index(
-        "uq_iacq_one_active_run",
-        table_name="workspace_tasks",
-        sqlite_where=sa.text(
-            "fence IS NOT NULL AND task_type IN ('destroy', 'plan_and_apply') AND status IN ('apply_interrupted', 'apply_pending', 'apply_queued', 'applying', 'confirmed', 'plan_queued', 'planning')"
-        ),
-        postgresql_where=sa.text(
-            "fence IS NOT NULL AND task_type IN ('destroy', 'plan_and_apply') AND status IN ('apply_interrupted', 'apply_pending', 'apply_queued', 'applying', 'confirmed', 'plan_queued', 'planning')"
-        ),
-    )
-    op.drop_index(
-        "uq_iacq_idempotency_key",
-        table_name="workspace_tasks",
-        sqlite_where=sa.text("fence IS NOT NULL AND idempotency_key IS NOT NULL"),
-        postgresql_where=sa.text("fence IS NOT NULL AND idempotency_key IS NOT NULL"),
-    )
-    op.drop_index(
-        "ix_iacq_workspace",
-        table_name="workspace_tasks",
-        sqlite_where=sa.text("fence IS NOT NULL AND status IS NOT NULL"),
-        postgresql_where=sa.text("fence IS NOT NULL AND status IS NOT NULL"),
-    )
-    op.drop_index(
-        "ix_iacq_untallied",
-        table_name="workspace_tasks",
-        sqlite_where=sa.text(
-            "fence IS NOT NULL AND (tallied = 0 AND NOT status IN ('pending', 'plan_queued', 'planning') OR tallied = 1 AND status IN ('applied', 'cancelled', 'discarded', 'failed', 'planned_and_finished', 'success'))"
-        ),
-        postgresql_where=sa.text(
-            "fence IS NOT NULL AND (tallied = 0 AND NOT status IN ('pending', 'plan_queued', 'planning') OR tallied = 1 AND status IN ('applied', 'cancelled', 'discarded', 'failed', 'planned_and_finished', 'success'))"
-        ),
-    )
-    op.drop_index(
-        "ix_iacq_unended",
-        table_name="workspace_tasks",
-        sqlite_where=sa.text(
-            "fence IS NOT NULL AND status IN ('apply_interrupted', 'apply_pending', 'apply_queued', 'applying', 'confirmed', 'pending', 'plan_queued', 'planning')"
-        ),
-        postgresql_where=sa.text(
-            "fence IS NOT NULL AND status IN ('apply_interrupted', 'apply_pending', 'apply_queued', 'applying', 'confirmed', 'pending', 'plan_queued', 'planning')"
-        ),
-    )
-    op.drop_index("idx_workspace_tasks_warmup_agent", table_name="workspace_tasks")
-    op.drop_index("idx_workspace_tasks_plan_hash", table_name="workspace_tasks")
-    op.drop_index(
-        "idx_workspace_tasks_apply_pending_warmup",
-        table_name="workspace_tasks",
-        sqlite_where=sa.text("status = 'apply_pending'"),
-        postgresql_where=sa.text("status = 'apply_pending'"),
-    )
-    op.drop_table("workspace_tasks")
-    op.drop_table("iacq_workspaces")
-    op.drop_table("iacq_working_states")
-    op.drop_table("iacq_totals")
-    op.drop_table("iacq_states")
-    op.drop_table("iacq_pools")
-    op.drop_table("iacq_pods")
-    op.drop_table("iacq_heartbeats")
-    op.drop_table("iacq_blobs")
     # ### end Alembic commands ###
