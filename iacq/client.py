@@ -30,7 +30,7 @@ from iacq.domain.slot import Pod, Slot
 from iacq.domain.workspace import Workspace
 from iacq.errors import InvalidInput, NotFound, WaitTimeout
 from iacq.messages import DISPATCH
-from iacq.services import confirming, enqueuing, states, views, workspaces
+from iacq.services import confirming, enqueuing, retrying, states, views, workspaces
 from iacq.services.core import Core, load_artifact
 from iacq.services.enqueuing import Request
 from iacq.settings import Settings
@@ -126,6 +126,21 @@ class Client:
             ignore_state=ignore_state,
         )
         return enqueuing.enqueue(self._core, request)
+
+    def retry(
+        self, run_id: int, *, import_state: bool = False, ignore_state: bool = False, by: str | None = None
+    ) -> Run:
+        """Ask again for what an ended run asked for: the same inputs, the source as it is now; returns the new run.
+
+        Its plan is a new one and waits for a confirmation, whatever the policy. Raises Conflict, NotFound.
+        """
+        return retrying.retry(
+            self._core,
+            run_id,
+            by=by or self._core.settings.who,
+            import_state=import_state,
+            ignore_state=ignore_state,
+        )
 
     def get(self, run_id: int) -> Run:
         """Return a run. Raises NotFound."""

@@ -36,7 +36,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "confirm": _entry("run_steps:confirm", "Confirm the plan of a run."),
         "discard": _entry("run_steps:discard", "Discard an unconfirmed plan."),
         "cancel": _entry("run_steps:cancel", "Cancel a run."),
-        "run": _entry("run:run", "All commands about one run (also resolve)."),
+        "run": _entry("run:run", "All commands about one run (also retry, resolve)."),
         "queue": _entry("fleet:queue", "What waits, in order, and why."),
     },
     "Workspaces": {

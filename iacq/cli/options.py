@@ -12,8 +12,8 @@ from iacq.errors import InvalidInput, NotFound
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_LARGEST_ID = 2**31 - 1
-"""Of the INTEGER column."""
+_LARGEST_ID = 2**63 - 1
+"""Of a database: the column may be BIGINT in a table that was there before iacq."""
 
 
 class _RunId(click.ParamType[int]):
@@ -57,6 +57,20 @@ def absolute(paths: Sequence[str]) -> tuple[str, ...]:
     return tuple(os.path.abspath(os.path.expanduser(path)) for path in paths)
 
 
+detach_option = click.option("--detach", is_flag=True, help="Print the id and return at once.")
+_STATE_OPTIONS = (
+    click.option("--import-state", is_flag=True, help="Take over the terraform.tfstate of the source."),
+    click.option("--ignore-state", is_flag=True, help="Begin without the terraform.tfstate of the source."),
+)
+
+
+def state_options(function: F) -> F:
+    """Add what is to be done with a terraform.tfstate in the source."""
+    for option in reversed(_STATE_OPTIONS):
+        function = option(function)
+    return function
+
+
 def run_options(function: F) -> F:
     """Add the options of every command that enqueues a run; they arrive as one mapping `asked`."""
     for option in reversed(_RUN_OPTIONS):
@@ -74,9 +88,8 @@ _RUN_OPTIONS = (
     click.option("--priority", type=int, default=0, metavar="N", help="-100 to 100, higher first; default 0."),
     click.option("--key", "idempotency_key", metavar="KEY", help="The same key gives the same run."),
     click.option("--message", metavar="TEXT", help="What it is for, shown with the run."),
-    click.option("--detach", is_flag=True, help="Print the id and return at once."),
-    click.option("--import-state", is_flag=True, help="Take over the terraform.tfstate of the source."),
-    click.option("--ignore-state", is_flag=True, help="Begin without the terraform.tfstate of the source."),
+    detach_option,
+    *_STATE_OPTIONS,
 )
 supersede_option = click.option("--supersede", is_flag=True, help="Discard older unconfirmed plans of the workspace.")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from iacq.cli import run_list, run_logs, run_show, run_steps
+from iacq.cli import run_list, run_logs, run_show, run_steps, runs
 from iacq.cli.command import Group
 
 
@@ -20,6 +20,7 @@ for _command in (
     run_steps.confirm,
     run_steps.discard,
     run_steps.cancel,
+    runs.retry,
     run_steps.resolve,
 ):
     run.add_command(_command)

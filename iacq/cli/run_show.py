@@ -54,6 +54,7 @@ def _facts(app: App, run: Run) -> Iterator[tuple[str, str | None]]:
     yield "Waiting", waiting.text if waiting else None
     yield "Error", output.printable_lines(f"{run.error_text} ({run.error_code})") if run.error_code else None
     yield "Message", output.printable(run.message) if run.message else None
+    yield "Retry of", f"run {run.retry_of}" if run.retry_of is not None else None
     yield "Changes", wording.counts(run) if run.changes else None
     yield "Plan hash", run.plan_hash
     yield (

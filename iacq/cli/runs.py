@@ -1,4 +1,4 @@
-"""`iacq plan`, `apply`, `destroy` and `drift`: enqueue a run and follow it as terraform would show it."""
+"""`iacq plan`, `apply`, `destroy`, `drift` and `run retry`: enqueue a run and follow it as terraform would show it."""
 
 from __future__ import annotations
 
@@ -67,11 +67,33 @@ def destroy(app: App, /, name: str, auto_approve: bool, detach: bool, **asked: A
     return _change(app, name, RunType.DESTROY, asked, detach=detach, auto_approve=auto_approve)
 
 
+@click.command(cls=Command, example="iacq run retry 42 --detach")
+@options.run_argument
+@options.state_options
+@options.detach_option
+@pass_app
+def retry(app: App, run_id: int, import_state: bool, ignore_state: bool, detach: bool) -> int:
+    """Ask again for what an ended run asked for: the same type, variables and options; the source as it is now.
+
+    Nothing is applied again: a new plan is made, and waits for a confirmation.
+    """
+    run = app.client.retry(run_id, import_state=import_state, ignore_state=ignore_state)
+    _say_enqueued(app, run)
+    if run.run_type.changes_state:
+        return _follow_change(app, run, detach=detach)
+    return _follow_look(app, run, detach=detach, detailed=False)
+
+
 def _enqueue(app: App, name: str, kind: RunType, asked: dict[str, Any], **more: Any) -> Run:
     run = app.client.enqueue(name, kind, **options.enqueue_arguments(asked), **more)
-    output.note(f"{wording.title(run).capitalize()} is {run.status}")
-    app.warn_if_nobody_dispatches()
+    _say_enqueued(app, run)
     return run
+
+
+def _say_enqueued(app: App, run: Run) -> None:
+    origin = f", a retry of run {run.retry_of}" if run.retry_of is not None else ""
+    output.note(f"{wording.title(run).capitalize()} is {run.status}{origin}")
+    app.warn_if_nobody_dispatches()
 
 
 def _detached(app: App, run: Run) -> int:
@@ -83,7 +105,10 @@ def _detached(app: App, run: Run) -> int:
 
 
 def _look(app: App, name: str, kind: RunType, asked: dict[str, Any], *, detach: bool, detailed: bool) -> int:
-    run = _enqueue(app, name, kind, asked)
+    return _follow_look(app, _enqueue(app, name, kind, asked), detach=detach, detailed=detailed)
+
+
+def _follow_look(app: App, run: Run, *, detach: bool, detailed: bool) -> int:
     if detach:
         return _detached(app, run)
     run = following.follow(app, run, Phase.PLAN)
@@ -95,6 +120,10 @@ def _look(app: App, name: str, kind: RunType, asked: dict[str, Any], *, detach: 
 
 def _change(app: App, name: str, kind: RunType, asked: dict[str, Any], *, detach: bool, auto_approve: bool) -> int:
     run = _enqueue(app, name, kind, asked, auto_apply=True if auto_approve else None)
+    return _follow_change(app, run, detach=detach)
+
+
+def _follow_change(app: App, run: Run, *, detach: bool) -> int:
     if detach:
         return _detached(app, run)
     run = following.follow(app, run, Phase.PLAN)

@@ -89,6 +89,7 @@ class Run:
     message: str | None
     requested_by: str
     idempotency_key: str | None
+    retry_of: int | None  # the ended run that this one asks for again
     stage: str | None  # present step: fetch, init, plan, show, store, verify, apply, save; None: no phase runs
     attempt: int  # names a message; grows over both phases
     tries: int  # claims of the present phase

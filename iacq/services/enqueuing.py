@@ -48,6 +48,7 @@ class Request:
     supersede: bool = False  # discard older unconfirmed plans of the workspace
     import_state: bool = False  # take the terraform.tfstate in the source as the workspace's state
     ignore_state: bool = False
+    retry_of: int | None = None  # the ended run that this one asks for again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,13 +102,21 @@ def enqueue(core: Core, request: Request) -> Run:
     The same idempotency key gives the same run. Raises InvalidInput, NotFound, or Conflict for a key that was used for
     something else.
     """
-    _check(request)
+    check_request(request)
     workspace = core.database.read(workspaces.get, request.workspace)
     inputs = _freeze(core, workspace, request)
-    digest = _digest(request, inputs)
+    digest = request_digest(request, inputs)
     existing = _existing(core, request, digest)
     if existing is not None:
         return existing
+    return enqueue_frozen(core, workspace, request, inputs, digest)
+
+
+def enqueue_frozen(core: Core, workspace: Workspace, request: Request, inputs: Inputs, digest: str) -> Run:
+    """Pack the source as it is now, store a run with these inputs, and ring the control worker; returns the run.
+
+    digest: what the idempotency key, if there is one, stands for. Raises InvalidInput, NotFound, Conflict.
+    """
     states.check_source(core, workspace, import_state=request.import_state, ignore_state=request.ignore_state)
     packed = core.source.pack(workspace.path, limit=core.settings.max_source)
     try:
@@ -149,6 +158,7 @@ def _store(
             idempotency_key=request.idempotency_key,
             request_digest=digest,
             commit=None,
+            retry_of=request.retry_of,
         ),
     )
     stored = [
@@ -159,7 +169,8 @@ def _store(
     return run
 
 
-def _check(request: Request) -> None:
+def check_request(request: Request) -> None:
+    """Raise InvalidInput that names what cannot be asked for."""
     workspaces_domain.check_name(request.workspace)
     if not -100 <= request.priority <= 100:
         raise InvalidInput("priority is -100 to 100, higher first", field="--priority")
@@ -211,7 +222,8 @@ def _read_var_file(name: str) -> VarFile:
     return VarFile(name=Path(name).name, text=text)
 
 
-def _digest(request: Request, inputs: Inputs) -> str:
+def request_digest(request: Request, inputs: Inputs) -> str:
+    """Return the SHA-256 of what is asked for: the same key must ask for the same."""
     asked = {
         "type": request.run_type,
         "var_files": [asdict(file) for file in inputs.run_var_files],

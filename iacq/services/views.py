@@ -109,6 +109,7 @@ def run_to_json(run: Run, waiting: Waiting | None) -> dict[str, Any]:
         "waiting": {"code": waiting.code, "text": waiting.text} if waiting else None,
         "error": {"code": run.error_code, "text": run.error_text} if run.error_code else None,
         "message": run.message,
+        "retry_of": run.retry_of,
         "requested_by": run.requested_by,
         "confirmed_by": run.confirmed_by,
         "auto_apply": run.auto_apply,

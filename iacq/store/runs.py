@@ -40,6 +40,7 @@ class NewRun:
     idempotency_key: str | None
     request_digest: str
     commit: str | None
+    retry_of: int | None = None  # the ended run that is asked for again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,7 @@ def to_run(row: sa.Row[Any]) -> Run:
         message=values["message"],
         requested_by=values["requested_by"],
         idempotency_key=values["idempotency_key"],
+        retry_of=values["retry_of"],
         stage=values["stage"],
         attempt=values["attempt"],
         tries=values["tries"],
@@ -129,6 +131,7 @@ def insert(tx: Transaction, new: NewRun) -> Run:
         "requested_by": new.requested_by,
         "idempotency_key": new.idempotency_key,
         "request_digest": new.request_digest,
+        "retry_of": new.retry_of,
         "git_commit": new.commit,
         "attempt": 0,
         "tries": 0,
@@ -169,7 +172,7 @@ def transition(
     return run
 
 
-_LOST_PLACE: dict[str, Any] = {
+LOST_PLACE: dict[str, Any] = {
     "warmup_agent_id": None,
     "warmup_pod_name": None,
     "warmup_slot_id": None,
@@ -177,6 +180,7 @@ _LOST_PLACE: dict[str, Any] = {
     "warmup_at": None,
     "warmup_expires_at": None,
 }
+"""What a run has that is prepared nowhere."""
 
 _ENDED = {
     "owner": None,
@@ -185,13 +189,13 @@ _ENDED = {
     "stage": None,
     "completed_ms": NOW,
     "completed_at": TIMESTAMP,
-    **_LOST_PLACE,
+    **LOST_PLACE,
 }
 
 
 def lose_place(tx: Transaction, run_id: int) -> Run:
     """Forget where a run is prepared: its apply will not start hot."""
-    return change(tx, run_id, {}, **_LOST_PLACE)
+    return change(tx, run_id, {}, **LOST_PLACE)
 
 
 def change(tx: Transaction, run_id: int, seen: Mapping[str, Any], *, within_lease: bool = False, **becomes: Any) -> Run:

@@ -51,6 +51,7 @@ runs = sa.Table(
     sa.Column("requested_by", sa.String(200)),
     sa.Column("idempotency_key", sa.String(200)),
     sa.Column("request_digest", sa.String(64)),  # what the key was used for
+    sa.Column("retry_of", sa.BigInteger),
     sa.Column("stage", sa.String(20)),
     sa.Column("attempt", sa.Integer),
     sa.Column("tries", sa.Integer),

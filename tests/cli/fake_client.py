@@ -151,6 +151,11 @@ class FakeClient:
         self._change(status=Status.CANCELLED)
         return self.run
 
+    def retry(self, run_id: int, *, import_state: bool = False, ignore_state: bool = False) -> Run:
+        self.calls.append(("retry", {"run_id": run_id, "import_state": import_state, "ignore_state": ignore_state}))
+        self._change(retry_of=run_id)
+        return self.run
+
     def events(self, run_id: int) -> Sequence[Any]:
         self.get(run_id)
         return []

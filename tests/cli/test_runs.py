@@ -6,7 +6,7 @@ import os
 import pytest
 
 from iacq.domain.run import Changes, Phase, RunType, StartTier, Status
-from tests.cli.fake_client import HASH, TIMINGS, FakeClient
+from tests.cli.fake_client import HASH, TIMINGS, FakeClient, make_run
 
 PLANNED = {"status": Status.SUCCESS, "plan_hash": HASH, "changes": Changes(add=1, change=0, destroy=0)}
 NOTHING = {
@@ -219,3 +219,21 @@ class TestApply:
         ends = {"status": Status.APPLIED, "start_tier": StartTier.COLD, "timings": TIMINGS}
         result = iacq(FakeClient(apply_ends=ends), "apply", "net", "--auto-approve")
         assert "Start tier: cold (init was repeated)" in result.stdout
+
+
+def test_retry_of_a_change_is_followed_and_asks(iacq):
+    client = FakeClient()
+    result = iacq(client, "run", "retry", "41", terminal=True, typed="yes\n")
+    assert result.exit_code == 0
+    assert "Run 42 (plan_and_apply of net) is pending, a retry of run 41\n" in result.stderr
+    assert result.stdout.endswith("Apply complete!\nStart tier: hot (init was not repeated, about 1.2 s saved)\n")
+    assert client.called("retry") == [{"run_id": 41, "import_state": False, "ignore_state": False}]
+    assert client.called("confirm") == [{"plan_hash": HASH, "comment": None}]
+
+
+def test_retry_of_a_plan_is_followed(iacq):
+    client = FakeClient(run=make_run(run_type=RunType.PLAN), plan_ends=PLANNED)
+    result = iacq(client, "run", "retry", "41")
+    assert (result.exit_code, result.stdout) == (0, "Plan: 1 to add\n")
+    assert iacq(FakeClient(plan_ends=FAILED), "run", "retry", "41").exit_code == 1
+    assert iacq(FakeClient(), "run", "retry", "41", "--detach").stdout == "42\n"

@@ -152,6 +152,7 @@ def upgrade() -> None:
         sa.Column("requested_by", sa.String(length=200), nullable=True),
         sa.Column("idempotency_key", sa.String(length=200), nullable=True),
         sa.Column("request_digest", sa.String(length=64), nullable=True),
+        sa.Column("retry_of", sa.BigInteger(), nullable=True),
         sa.Column("stage", sa.String(length=20), nullable=True),
         sa.Column("attempt", sa.Integer(), nullable=True),
         sa.Column("tries", sa.Integer(), nullable=True),
