@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from iacq.bootstrap import schema
-from iacq.cli import output
+from iacq.cli import output, restored
 from iacq.cli.app import App
 from iacq.cli.command import Command, Group, pass_app
-from iacq.errors import Unavailable
-from iacq.store import migrate
+from iacq.errors import InvalidInput, Unavailable
+from iacq.store.inspecting import Findings
 
 
 @click.group(cls=Group)
@@ -18,16 +18,21 @@ def db() -> None:
 
 
 @db.command(cls=Command, example="iacq db upgrade --sql > upgrade.sql")
-@click.option("--sql", is_flag=True, help="Print the statements instead of running them.")
+@click.option("--sql", is_flag=True, help="Print the statements for this database instead of running them.")
 @pass_app
 def upgrade(app: App, sql: bool) -> None:
-    """Run every migration that the database has not seen."""
+    """Run every migration that the database has not seen: all of them or, after an error, none.
+
+    A table workspace_tasks that is there already gets columns, constraints and indexes; its rows are left as they are.
+    """
     if sql:
-        text = migrate.upgrade_sql(app.settings.sqlalchemy_url)
+        text = schema.upgrade_sql(app.settings)
         if app.as_json:
             output.emit({"sql": text})
-        else:
+        elif text:
             output.line(text.rstrip("\n"))
+        else:
+            output.note("The database has the present schema: there is nothing to do.")
         return
     schema.prepare(app.settings)
     if app.as_json:
@@ -36,18 +41,44 @@ def upgrade(app: App, sql: bool) -> None:
         output.line("The database has the present schema.")
 
 
-@db.command(cls=Command, example="iacq db check")
+@db.command(cls=Command, example="iacq db check --restored")
+@click.option("--restored", "was_restored", is_flag=True, help="After a restore: nothing of before starts again.")
+@click.option("--force", is_flag=True, help="With --restored: although the system seems to be running.")
 @pass_app
-def check(app: App) -> None:
-    """Tell whether the database answers and has the present schema."""
-    if not schema.is_current(app.settings):
+def check(app: App, was_restored: bool, force: bool) -> None:
+    """Tell whether the database answers and has the present schema.
+
+    With --restored, after it was restored from a backup and before iacq is started again: what may have been applied
+    since the backup becomes apply_interrupted, plans that waited are discarded, the rest is planned anew.
+    """
+    if force and not was_restored:
+        raise InvalidInput("--force goes with --restored", field="--force")
+    found = schema.look(app.settings)
+    _require_current(found)
+    if was_restored:
+        restored.settle(app, force=force)
+    elif app.as_json:
+        output.emit(
+            {"current": True, "version": found.version, "missing": [], "foreign_rows": found.foreign_rows},
+        )
+    else:
+        output.line(f"The database answers and has the present schema ({found.version}).")
+        if found.foreign_rows:
+            output.line(f"workspace_tasks has {found.foreign_rows} rows that are not iacq's; they are left alone.")
+
+
+def _require_current(found: Findings) -> None:
+    if found.version != found.newest:
         raise Unavailable(
-            "the database does not have the present schema",
+            f"the database does not have the present schema: it has {found.version or 'none'}, not {found.newest}",
             field="IACQ_DATABASE_URL",
             hint="`iacq db upgrade`",
             code="database_not_migrated",
         )
-    if app.as_json:
-        output.emit({"current": True})
-    else:
-        output.line("The database answers and has the present schema.")
+    if found.missing:
+        raise Unavailable(
+            f"the database lacks what an upgrade made: {', '.join(found.missing)}",
+            field="IACQ_DATABASE_URL",
+            hint="; ".join(found.repair) or "restore it from a backup",
+            code="database_damaged",
+        )

@@ -32,6 +32,21 @@ def decide_lease_lost(run: Run) -> Status:
     return decide_way_back(run)
 
 
+def decide_after_restore(run: Run) -> Status:
+    """Say what an unended run becomes when the database is a backup: its row tells what was, not what happened since.
+
+    A confirmed plan may have been applied, and one that waited for its confirmation may have been confirmed and
+    applied: neither may be applied again. What was not planned yet is planned anew, from what is real now.
+    """
+    if run.status is Status.APPLY_PENDING:
+        return Status.DISCARDED
+    if transitions.PHASE_OF[run.status] is Phase.APPLY:
+        return Status.APPLY_INTERRUPTED
+    if run.status is Status.PLANNING and run.cancel_requested_at is not None:
+        return Status.CANCELLED
+    return Status.PENDING
+
+
 def decide_apply_end(returncode: int, *, cancel_requested: bool) -> Status:
     """Say how an apply ended: its true outcome, whatever was asked of it meanwhile."""
     if returncode == 0:

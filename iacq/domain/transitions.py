@@ -36,6 +36,7 @@ class Cause(enum.StrEnum):
     LATE_REPORT = "late_report"  # the true end of an interrupted apply arrived
     RESOLVED = "resolved"  # a person said how an interrupted apply ended
     UNREADABLE = "unreadable"  # its source or a secret cannot be read
+    RESTORED = "restored"  # the database is a backup: what may have happened since then must not happen again
 
 
 _BACK_TO_PLAN = frozenset({S.PENDING, S.FAILED, S.CANCELLED})
@@ -77,6 +78,14 @@ TABLE: dict[tuple[Status, Cause], frozenset[Status]] = {
     (S.APPLY_INTERRUPTED, Cause.LATE_REPORT): frozenset({S.APPLIED, S.FAILED}),
     (S.APPLY_INTERRUPTED, Cause.NOT_STARTED): frozenset({S.FAILED}),
     (S.APPLY_INTERRUPTED, Cause.RESOLVED): frozenset({S.APPLIED, S.FAILED}),
+    (S.PENDING, Cause.RESTORED): frozenset({S.PENDING}),
+    (S.PLAN_QUEUED, Cause.RESTORED): frozenset({S.PENDING}),
+    (S.PLANNING, Cause.RESTORED): frozenset({S.PENDING, S.CANCELLED}),
+    (S.APPLY_PENDING, Cause.RESTORED): frozenset({S.DISCARDED}),
+    (S.CONFIRMED, Cause.RESTORED): frozenset({S.APPLY_INTERRUPTED}),
+    (S.APPLY_QUEUED, Cause.RESTORED): frozenset({S.APPLY_INTERRUPTED}),
+    (S.APPLYING, Cause.RESTORED): frozenset({S.APPLY_INTERRUPTED}),
+    (S.APPLY_INTERRUPTED, Cause.RESTORED): frozenset({S.APPLY_INTERRUPTED}),
 }
 
 ENDED: frozenset[Status] = frozenset(set(Status) - {source for source, _ in TABLE})

@@ -58,14 +58,16 @@ def is_removable(run: Run | None, directory: RunDirectory, agent_id: str, now_ms
     """Tell whether nothing will use a directory again.
 
     It belongs to one claim. While the run goes on, three may be in use: that of the claim that works now, that of an
-    apply that may have effects, and that of the plan, if it is prepared right here or being applied. Directories of
-    failed runs are kept for a while.
+    apply that may have effects, and that of the plan, if it is prepared right here or being applied. Those of an
+    interrupted apply are evidence until somebody resolves it; those of failed runs are kept for a while.
     """
     if run is None:
         return True
     if run.status in transitions.ENDED:
         ended = run.completed_at or 0
         return run.status is not Status.FAILED or now_ms - ended >= keep_ms
+    if run.status is Status.APPLY_INTERRUPTED:
+        return False
     in_use = {run.effects_fence}
     if run.status in transitions.RUNNING:
         in_use.add(run.fence)

@@ -9,6 +9,8 @@ from iacq.store.session import Transaction
 
 _CONTROL = "iacq"  # never the name of a pod
 _BEAT = "iacq.beat"  # nor this one: pod names have no dot
+NAMES = (_CONTROL, _BEAT)
+"""Rows beside those of pods."""
 
 
 def beat(tx: Transaction) -> None:
@@ -35,10 +37,9 @@ def seen_within(tx: Transaction, *, ms: int) -> bool:
 
 def silences(tx: Transaction) -> tuple[int | None, int | None]:
     """Return the ms since a control worker did something, and since one heard beat; None: never."""
-    names = (_CONTROL, _BEAT)
     rows = tx.execute(
         sa.select(heartbeats.c.pod_name, (tx.now - heartbeats.c.at_ms).label("age")).where(
-            heartbeats.c.pod_name.in_(names)
+            heartbeats.c.pod_name.in_(NAMES)
         )
     )
     found = {row.pod_name: max(0, row.age) for row in rows}

@@ -77,6 +77,18 @@ def listed(tx: Transaction, workspace: str) -> list[StateVersion]:
     return [_to_version(row) for row in rows]
 
 
+def newest_of_each(tx: Transaction) -> dict[str, StateVersion]:
+    """Return the newest version of every workspace that has one, by name."""
+    newest = sa.select(states.c.workspace_id, sa.func.max(states.c.version).label("version"))
+    each = newest.group_by(states.c.workspace_id).subquery()
+    rows = tx.execute(
+        sa.select(*_VERSION_COLUMNS)
+        .join(each, sa.and_(states.c.workspace_id == each.c.workspace_id, states.c.version == each.c.version))
+        .order_by(states.c.workspace_id)
+    )
+    return {row.workspace_id: _to_version(row) for row in rows}
+
+
 _SEALED = sa.select(states.c.sealed).where(
     states.c.workspace_id == sa.bindparam("workspace"), states.c.version == sa.bindparam("number")
 )

@@ -8,8 +8,10 @@ import subprocess
 import sys
 
 import pytest
+import sqlalchemy as sa
 
 from iacq.cli.demo import copy_example
+from iacq.store.session import Database
 from tests.cli import fake_client
 from tests.waiting import wait_until
 
@@ -95,7 +97,50 @@ def test_db(iacq):
     assert "iacq db upgrade" in result.stderr
     assert "CREATE TABLE" in iacq(None, "db", "upgrade", "--sql").stdout
     assert iacq(None, "db", "upgrade").exit_code == 0
-    assert json.loads(iacq(None, "db", "check", "--json").stdout) == {"current": True}
+    found = json.loads(iacq(None, "db", "check", "--json").stdout)
+    assert found == {"current": True, "version": "0001", "missing": [], "foreign_rows": 0}
+    result = iacq(None, "db", "upgrade", "--sql")
+    assert (result.stdout, "nothing to do" in result.stderr) == ("", True)
+
+
+def test_a_damaged_database_is_named_with_what_repairs_it(iacq, network, home):
+    database = Database(f"sqlite:///{home}/iacq.db")
+    with database.transaction() as tx:
+        tx.execute(sa.text("DROP INDEX uq_iacq_one_active_run"))
+    database.close()
+    result = iacq(None, "db", "check")
+    assert result.exit_code == 5
+    assert "lacks what an upgrade made: index uq_iacq_one_active_run" in result.stderr
+    assert "CREATE UNIQUE INDEX uq_iacq_one_active_run" in result.stderr
+
+
+def test_db_check_restored(iacq, network):
+    assert iacq(None, "plan", "net", "--detach").exit_code == 0
+    assert iacq(None, "apply", "net", "--auto-approve", "--detach").exit_code == 0
+    assert iacq(None, "db", "check", "--force").exit_code == 2
+    result = iacq(None, "db", "check", "--restored")
+    assert result.exit_code == 0
+    assert "2    net        pending  pending  is planned anew and waits for a confirmation" in result.stdout
+    assert "ids greater than 1000002" in result.stdout
+    shown = json.loads(iacq(None, "show", "2", "--json").stdout)
+    assert shown["auto_apply"] is False
+    event = {key: shown["events"][-1][key] for key in ("from", "to", "cause")}
+    assert event == {"from": "pending", "to": "pending", "cause": "restored"}
+    found = json.loads(iacq(None, "db", "check", "--restored", "--json").stdout)
+    assert found["runs"][0] == {"id": 1, "workspace": "net", "task_type": "plan", "was": "pending", "is": "pending"}
+    assert (found["states"], found["ids_after"]) == ([], 2_000_002)
+
+
+def test_retry(iacq, network):
+    iacq(None, "plan", "net", "--var", "size=2", "--detach")
+    assert iacq(None, "run", "retry", "1").exit_code == 4
+    iacq(None, "cancel", "1")
+    result = iacq(None, "run", "retry", "1", "--detach")
+    assert (result.exit_code, result.stdout) == (0, "2\n")
+    assert "Run 2 (plan of net) is pending, a retry of run 1" in result.stderr
+    assert "Retry of:    run 1" in iacq(None, "show", "2").stdout
+    assert json.loads(iacq(None, "show", "2", "--json").stdout)["retry_of"] == 1
+    assert iacq(None, "run", "retry", "9").exit_code == 3
 
 
 def test_doctor_without_a_system_is_5_and_says_what_to_do(iacq, network):

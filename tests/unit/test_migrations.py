@@ -1,17 +1,24 @@
+import contextlib
+from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from iacq.store import migrate
+from iacq.errors import Unavailable
+from iacq.store import inspecting, migrate
 from iacq.store.schema import metadata
+from iacq.store.session import Database
+from tests import servers
 
 
 def test_the_migrations_lead_to_the_schema(database_url: str) -> None:
     engine = sa.create_engine(database_url)
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        options = {"compare_type": True, "compare_server_default": True, "version_table": migrate.VERSION_TABLE}
+        context = MigrationContext.configure(connection, opts=options)
         differences = compare_metadata(context, metadata)
     engine.dispose()
     assert differences == []
@@ -64,10 +71,42 @@ def test_an_empty_database_is_not_current(tmp_path: object) -> None:
     assert migrate.is_current(url)
 
 
-def test_the_statements_can_be_read_instead(database_url: str) -> None:
-    sql = migrate.upgrade_sql(database_url)
-    for table in metadata.sorted_tables:
-        assert f"CREATE TABLE {table.name} " in sql
-    assert "CREATE UNIQUE INDEX uq_iacq_one_active_run" in sql
-    assert "fence IS NOT NULL" in sql
-    assert "alembic_version" in sql
+def test_the_statements_can_be_read_instead(postgres_server: servers.Postgres, tmp_path: Path) -> None:
+    file = tmp_path / "none.db"
+    with postgres_server.database(template="template0") as empty:
+        for url in (empty, f"sqlite:///{file}"):
+            sql = migrate.upgrade_sql(url)
+            for table in metadata.sorted_tables:
+                assert f"CREATE TABLE {table.name} " in sql
+            assert "CREATE UNIQUE INDEX uq_iacq_one_active_run" in sql
+            assert "fence IS NOT NULL" in sql
+            assert migrate.VERSION_TABLE in sql
+        assert migrate.version(empty) is None
+    assert not file.exists(), "nothing was made"
+
+
+def test_there_are_no_statements_for_a_database_that_is_current(database_url: str) -> None:
+    assert migrate.upgrade_sql(database_url) == ""
+
+
+def test_a_database_of_a_newer_version_is_left_alone(database_url: str) -> None:
+    with contextlib.closing(Database(database_url)) as database, database.transaction() as tx:
+        tx.execute(sa.text(f"UPDATE {migrate.VERSION_TABLE} SET version_num = '9999'"))
+    for use in (migrate.upgrade, migrate.upgrade_sql, migrate.is_current, inspecting.look):
+        with pytest.raises(Unavailable, match="newer iacq: it has seen migration 9999"):
+            use(database_url)
+
+
+def test_what_is_missing_is_named_and_can_be_made(database_url: str) -> None:
+    with contextlib.closing(Database(database_url)) as database:
+        with database.transaction() as tx:
+            tx.execute(sa.text("DROP INDEX uq_iacq_one_active_run"))
+            tx.execute(sa.text("ALTER TABLE iacq_workspaces DROP COLUMN locked_reason"))
+        found = inspecting.look(database_url)
+        assert set(found.missing) == {
+            "column iacq_workspaces.locked_reason",
+            "index uq_iacq_one_active_run of workspace_tasks",
+        }
+        with database.transaction() as tx:
+            tx.execute(sa.text(found.repair[0]))
+    assert inspecting.look(database_url).missing == ("column iacq_workspaces.locked_reason",)

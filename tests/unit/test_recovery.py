@@ -1,7 +1,7 @@
 import pytest
 
 from iacq.domain import recovery, transitions
-from iacq.domain.run import Run, Status
+from iacq.domain.run import Phase, Run, Status
 from tests import samples
 
 CLAIMED = [Status.PLANNING, Status.APPLYING]
@@ -65,3 +65,14 @@ def test_with_effects_nobody_knows() -> None:
 )
 def test_an_apply_keeps_its_true_outcome(returncode: int, cancel: bool, expected: Status) -> None:
     assert recovery.decide_apply_end(returncode, cancel_requested=cancel) is expected
+
+
+def test_after_a_restore_nothing_can_be_applied_that_may_have_been() -> None:
+    for status in set(Status) - transitions.ENDED:
+        for cancel in {False, status in transitions.RUNNING}:
+            target = recovery.decide_after_restore(claimed(status, cancel=cancel))
+            assert transitions.is_allowed(status, transitions.Cause.RESTORED, target)
+            if transitions.PHASE_OF.get(status) is Phase.APPLY:
+                assert target is Status.APPLY_INTERRUPTED
+            else:
+                assert target not in transitions.ACTIVE

@@ -41,7 +41,18 @@ EARLY_ENDS = (
     | {(state, "failed") for state in RUNNING | {"pending"}}
     | {("apply_pending", "discarded")}
 )
-ALLOWED = FORWARD | BACK | INTERRUPTED | EARLY_ENDS
+RESTORED = {
+    ("pending", "pending"),
+    ("plan_queued", "pending"),
+    ("planning", "pending"),
+    ("planning", "cancelled"),
+    ("apply_pending", "discarded"),
+    ("confirmed", "apply_interrupted"),
+    ("apply_queued", "apply_interrupted"),
+    ("applying", "apply_interrupted"),
+    ("apply_interrupted", "apply_interrupted"),
+}
+ALLOWED = RESTORED | FORWARD | BACK | INTERRUPTED | EARLY_ENDS
 
 WHY: dict[str, set[tuple[str, str]]] = {
     "enqueued": set(),
@@ -70,6 +81,7 @@ WHY: dict[str, set[tuple[str, str]]] = {
     "late_report": {("apply_interrupted", "applied"), ("apply_interrupted", "failed")},
     "resolved": {("apply_interrupted", "applied"), ("apply_interrupted", "failed")},
     "unreadable": {("pending", "failed")},
+    "restored": RESTORED,
 }
 
 

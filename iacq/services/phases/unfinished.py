@@ -54,7 +54,8 @@ def _settle_job(worker: SlotWorker, found: JobDirectory) -> bool:
             return False  # its run was resolved by force; it is not ours to kill
         worker.keeper.kill(found.path)
         return False
-    files.forget(found.path)
+    if run is None or run.status is not Status.APPLY_INTERRUPTED:
+        files.forget(found.path)  # of an interrupted apply it is evidence
     return True
 
 

@@ -2,6 +2,7 @@
 
     waiting.py     nobody works on the run: dispatch, confirm, discard, expire, cancel, take back, give up
     owning.py      by the process that holds it: claim, renew, point of no return, not started, finish, end unknown
+    restoring.py   after the database was restored from a backup
     recovering.py  after its worker came to nothing: lease lost, plan killed, adopt, late report, resolve
 
 Every WHERE names the run and its status. If no row was changed another process was faster: `Raced`, and nothing more is
