@@ -8,11 +8,15 @@ messages under one key, two are equal with a chance of 2^-32; add a key long bef
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Sequence
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import GCM
 
 from iacq.errors import InvalidInput, PhaseFailed
 
@@ -20,6 +24,7 @@ _MAGIC = b"iacq1"
 _HEADER = len(_MAGIC) + 4
 _NONCE = 12
 _TAG = 16
+_PIECE = 2**20
 _LARGEST = 2**31 - 1 - _TAG  # of one call of OpenSSL
 
 _WHERE_KEYS_ARE = "IACQ_ENCRYPTION_KEYS (or HOME/keys)"
@@ -31,6 +36,7 @@ class AesGcmSealer:
     def __init__(self, keys: Sequence[bytes]) -> None:
         """keys: 32 bytes each, at least one, as `adapters.keys.load` returns them."""
         self._ciphers = {_name(key): AESGCM(key) for key in reversed(keys)}
+        self._sealing = AES(keys[0])
         self._first = _name(keys[0])
         if len(self._ciphers) != len(set(keys)):
             raise InvalidInput(
@@ -45,7 +51,15 @@ class AesGcmSealer:
             raise PhaseFailed(f"{bound_to}: {len(plain)} bytes are too many to encrypt in one piece", code="too_large")
         header = _MAGIC + self._first
         nonce = os.urandom(_NONCE)
-        return b"".join((header, nonce, self._ciphers[self._first].encrypt(nonce, plain, _bind(bound_to, header))))
+        # Piece by piece into one buffer: AESGCM.encrypt would need a second one for what it returns.
+        encryptor = Cipher(self._sealing, GCM(nonce)).encryptor()
+        encryptor.authenticate_additional_data(_bind(bound_to, header))
+        sealed = io.BytesIO()
+        sealed.write(header + nonce)
+        for start in range(0, len(plain), _PIECE):
+            sealed.write(encryptor.update(memoryview(plain)[start : start + _PIECE]))
+        sealed.write(encryptor.finalize() + encryptor.tag)
+        return sealed.getvalue()
 
     def open(self, sealed: bytes, *, bound_to: str) -> bytes:
         """Decrypt. Raises PhaseFailed(code=unreadable): no such key, or not what was sealed for this."""

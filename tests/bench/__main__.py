@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import commands, figure, hot_path, idle, inits, metrics, ratios, responses, system, throughput
+from tests.bench import commands, figure, hot_path, idle, inits, metrics, ratios, responses, source, system, throughput
 from tests.bench.figure import Figure
 from tests.bench.system import Space
 
@@ -22,6 +22,8 @@ BENCHMARKS: dict[str, tuple[Callable[[Space], Iterator[Figure]], bool]] = {
     "commands": (commands.measure, False),
     "metrics-sqlite": (metrics.measure, False),
     "metrics-postgresql": (metrics.measure, True),
+    "source": (source.measure, False),
+    "source-postgresql": (source.measure, True),
 }
 """Name, what it measures, and whether on PostgreSQL."""
 

@@ -30,7 +30,7 @@ def store(request: Request) -> ArtifactStore:
 
 
 class TestArtifactStore:
-    @pytest.mark.parametrize("data", [b"", b"\0\xff", os.urandom(5 * 2**20 + 1)], ids=["empty", "binary", "large"])
+    @pytest.mark.parametrize("data", [b"", b"\0\xff", os.urandom(9 * 2**20 + 1)], ids=["empty", "binary", "large"])
     def test_returns_what_was_put(self, store: ArtifactStore, data: bytes) -> None:
         store.put("runs/42/plan", data)
         assert store.get("runs/42/plan") == data

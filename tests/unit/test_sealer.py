@@ -73,3 +73,8 @@ def test_it_opens_only_for_what_it_belongs_to() -> None:
 
 def test_keys_are_not_shown() -> None:
     assert "n" * 32 not in repr(AesGcmSealer([NEW])) + repr(vars(AesGcmSealer([NEW])))
+
+
+def test_what_is_sealed_in_pieces_opens_as_one() -> None:
+    plain = bytes(range(256)) * 10_000  # more than two pieces
+    assert AesGcmSealer([NEW]).open(AesGcmSealer([NEW]).seal(plain, bound_to="y"), bound_to="y") == plain
