@@ -104,6 +104,7 @@ class Settings:
         None, "directory of what workspaces can name: VERSION/terraform or VERSION/tofu", path
     )
     terraform_env: tuple[str, ...] = _setting((), "more variables (with * at the end) that terraform may see", words)
+    git_protocols: tuple[str, ...] = _setting("https,ssh", "by which git repositories may be fetched", words)
     redis_server: str | None = _setting(None, "valkey-server or redis-server; none: from PATH, then from a wheel")
     log_format: str = _setting("text", "text or json")
     actor: str | None = _setting(None, "who acts: recorded with runs and confirmations; none: the login name")

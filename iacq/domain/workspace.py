@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from iacq.domain.source import SourceKind, SourceLocation
 from iacq.errors import InvalidInput
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}")
@@ -34,8 +35,12 @@ class Workspace:
 
     name: str
     pool: str
-    path: str  # absolute directory that is packed when a run is enqueued
     auto_apply: bool
+    path: str | None = None  # absolute directory that is packed when a run is enqueued
+    archive: str | None = None  # or an absolute file that is read then: tar (gz, xz, bz2) or zip
+    git: str | None = None  # or a url that is fetched at each plan; one of the three
+    ref: str | None = None  # of git: branch, tag or full commit id; None: the default branch
+    subdir: str | None = None  # of the root module in the source; None: its root
     variables: Mapping[str, Any] = field(default_factory=dict)  # text as typed, or a JSON value
     var_files: tuple[str, ...] = ()  # absolute paths, read when a run is enqueued
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -47,3 +52,16 @@ class Workspace:
     locked_at: int | None = None  # ms
     created_at: int = 0  # ms
     updated_at: int = 0  # ms
+
+    @property
+    def source(self) -> SourceLocation:
+        """Where the configuration comes from. Raises InvalidInput unless exactly one place is given."""
+        given = {kind: at for kind in SourceKind if (at := getattr(self, kind)) is not None}
+        if len(given) != 1:
+            raise InvalidInput(
+                f"a workspace has one source, and {len(given)} are given",
+                field="--path",
+                hint="give one of --path DIR, --archive FILE and --git URL",
+            )
+        [(kind, at)] = given.items()
+        return SourceLocation(kind=kind, at=at, ref=self.ref, subdir=self.subdir)

@@ -102,7 +102,11 @@ workspaces = sa.Table(
     metadata,
     sa.Column("name", sa.String(50), primary_key=True),
     sa.Column("pool", sa.String(50), nullable=False),
-    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("path", sa.Text),
+    sa.Column("archive", sa.Text),
+    sa.Column("git_url", sa.Text),
+    sa.Column("git_ref", sa.String(250)),
+    sa.Column("subdir", sa.Text),
     sa.Column("auto_apply", sa.Boolean, nullable=False),
     sa.Column("variables", sa.JSON, nullable=False),
     sa.Column("var_files", sa.JSON, nullable=False),
@@ -116,6 +120,11 @@ workspaces = sa.Table(
     sa.Column("locked_ms", sa.BigInteger),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
     sa.Column("updated_ms", sa.BigInteger, nullable=False),
+    sa.CheckConstraint(
+        " + ".join(f"CASE WHEN {column} IS NULL THEN 0 ELSE 1 END" for column in ("path", "archive", "git_url"))
+        + " = 1",
+        name="ck_iacq_workspaces_source",
+    ),
 )
 
 pools = sa.Table(

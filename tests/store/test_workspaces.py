@@ -1,6 +1,7 @@
 import dataclasses
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from iacq.domain.run import RunType, Status
 from iacq.errors import Conflict, NotFound
@@ -34,6 +35,16 @@ def test_what_is_stored_comes_back(world: World) -> None:
     changed = world.do(workspaces.update, dataclasses.replace(given, pool="p2"), secrets=None)
     assert (changed.pool, changed.updated_at - changed.created_at) == ("p2", 1000)
     assert world.database.read(workspaces.secrets_of, "a") is None
+
+
+def test_one_source_of_any_kind_is_stored(world: World) -> None:
+    given = samples.workspace("g", path=None, git="https://host/x", ref="v1", subdir="a/b")
+    assert world.do(workspaces.insert, given, secrets=None).source == given.source
+    archive = samples.workspace("g", path=None, archive="/srv/x.zip")
+    assert world.do(workspaces.update, archive, secrets=None).source == archive.source
+    for broken in (samples.workspace("h", path=None), samples.workspace("h", git="https://host/x")):
+        with pytest.raises(IntegrityError):
+            world.do(workspaces.insert, broken, secrets=None)
 
 
 def test_a_name_is_taken_once(world: World) -> None:

@@ -109,7 +109,11 @@ def upgrade() -> None:
         "iacq_workspaces",
         sa.Column("name", sa.String(length=50), nullable=False),
         sa.Column("pool", sa.String(length=50), nullable=False),
-        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("path", sa.Text(), nullable=True),
+        sa.Column("archive", sa.Text(), nullable=True),
+        sa.Column("git_url", sa.Text(), nullable=True),
+        sa.Column("git_ref", sa.String(length=250), nullable=True),
+        sa.Column("subdir", sa.Text(), nullable=True),
         sa.Column("auto_apply", sa.Boolean(), nullable=False),
         sa.Column("variables", sa.JSON(), nullable=False),
         sa.Column("var_files", sa.JSON(), nullable=False),
@@ -123,6 +127,10 @@ def upgrade() -> None:
         sa.Column("locked_ms", sa.BigInteger(), nullable=True),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.Column("updated_ms", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint(
+            "CASE WHEN path IS NULL THEN 0 ELSE 1 END + CASE WHEN archive IS NULL THEN 0 ELSE 1 END + CASE WHEN git_url IS NULL THEN 0 ELSE 1 END = 1",
+            name="ck_iacq_workspaces_source",
+        ),
         sa.PrimaryKeyConstraint("name"),
     )
     _create_or_extend(
