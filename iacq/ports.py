@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from iacq.domain.configuration import Configuration
+from iacq.domain.source import SourceLocation
 from iacq.messages import Doorbell
 
 
@@ -165,15 +166,55 @@ class SourceFacts:
     state: bytes | None  # a terraform.tfstate with content beside the configuration, which is never packed
 
 
-class Source(Protocol):
-    """Where a workspace's configuration comes from."""
+@dataclass(frozen=True, kw_only=True)
+class PackedSource:
+    """A source as it is kept with a run."""
 
-    def look(self, location: str) -> SourceFacts:
+    data: bytes = field(repr=False)  # tar.gz of the whole source, without what stays where it is
+    facts: SourceFacts
+
+
+class Source(Protocol):
+    """Where a workspace's configuration comes from, if this machine has it: a directory or an archive."""
+
+    def look(self, location: SourceLocation) -> SourceFacts:
         """Read the root module. Raises InvalidInput if it cannot be read or is none."""
         ...
 
-    def pack(self, location: str, *, limit: int) -> bytes:
-        """Return the configuration as a tar.gz. Raises InvalidInput that names the field and the fix."""
+    def pack(self, location: SourceLocation, *, limit: int) -> PackedSource:
+        """Return the source, at most `limit` bytes of it. Raises InvalidInput that names the field and the fix."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class GitCommands:
+    """What fetches a repository, to be run one after the other."""
+
+    steps: tuple[tuple[str, tuple[str, ...]], ...]  # part of the job's name, and the program with its arguments
+    directory: Path  # where they run
+    environment: Mapping[str, str] = field(repr=False)  # complete; holds the token
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchedSource:
+    """What was fetched."""
+
+    packed: PackedSource
+    commit: str  # full id
+
+
+class Git(Protocol):
+    """Fetches a ref of a repository into a directory, by commands that somebody else runs."""
+
+    def prepare(self, directory: Path, location: SourceLocation, workspace: Mapping[str, str]) -> GitCommands:
+        """Say what to run. directory: private and empty; workspace: its environment.
+
+        Raises InvalidInput for a source that is not fetched here, Unavailable if there is no git.
+        """
+        ...
+
+    def take(self, directory: Path, location: SourceLocation, *, limit: int) -> FetchedSource:
+        """Read what the commands left, and remove it. Raises InvalidInput as `Source.pack` does."""
         ...
 
 
@@ -190,8 +231,9 @@ class RunTree:
     """The directory of one claim of a run."""
 
     home: Path  # all that belongs to it; removed as a whole
-    tree: Path  # inside: source, .terraform, plan.out, terraform.tfstate
-    path: Path  # canonical: a link to `tree`, the same wherever the run is applied; terraform's directory
+    source: Path  # inside home: the whole source, as it was packed
+    tree: Path  # in it, or the same: the root module, with .terraform, plan.out, terraform.tfstate
+    path: Path  # canonical: `tree` by a link to `source` that is the same wherever the run is applied; terraform's cwd
     scratch: Path  # inside home: variable files, TMPDIR
 
 
@@ -207,11 +249,18 @@ class Init:
 class Workshop(Protocol):
     """Directories of runs in one slot, and what terraform needs in them."""
 
-    def unpack_source(self, name: str, link: str, packed: bytes) -> RunTree:
-        """Make the directory `name` of a source, reached by the canonical `link`. Raises PhaseFailed."""
+    def fetch_directory(self, name: str) -> Path:
+        """Make an empty, private directory for what is fetched before the directory `name` has a source."""
         ...
 
-    def unpack_snapshot(self, name: str, link: str, packed: bytes) -> RunTree:
+    def unpack_source(self, name: str, link: str, packed: bytes, *, subdir: str | None = None) -> RunTree:
+        """Make the directory `name` of a source, reached by the canonical `link`. Raises PhaseFailed.
+
+        subdir: of the root module; None: the root.
+        """
+        ...
+
+    def unpack_snapshot(self, name: str, link: str, packed: bytes, *, subdir: str | None = None) -> RunTree:
         """The same from a snapshot. Raises PhaseFailed."""
         ...
 

@@ -13,7 +13,7 @@ import stat
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import IO, TYPE_CHECKING
 
 from iacq.adapters import unpacking
@@ -40,6 +40,7 @@ Exclude = Callable[[PurePosixPath, bool], bool]
 SNAPSHOT_LIMIT = 256 * 2**20
 """Largest packed snapshot, in bytes. It is sealed in memory."""
 
+_ROOT = PurePosixPath()
 _UNPACKED_FLOOR = 2**30
 _EXPANSION = 16
 _COMPRESSION = 1  # a second of a person's wait is worth more than a third of these bytes
@@ -68,15 +69,16 @@ def pack(root: Path, *, exclude: Exclude, limit: int) -> bytes:
     return _pack(root, found, limit)
 
 
-def pack_snapshot(tree: Path, *, limit: int = SNAPSHOT_LIMIT) -> bytes:
+def pack_snapshot(tree: Path, *, module: PurePath = _ROOT, limit: int = SNAPSHOT_LIMIT) -> bytes:
     """Return a run's directory as the plan left it: source, modules, generated files, lock file, plan, state.
 
-    Left out: `.git` and `.terraform/providers` (kept once per machine). `.terraformignore` was obeyed when
-    the source was packed: what it matches in here was made by init or plan, and the apply may need it. Links
-    are kept as they are. Raises PhaseFailed(code=snapshot).
+    module: of the root module in it. Left out: `.git` and its `.terraform/providers` (kept once per machine).
+    `.terraformignore` was obeyed when the source was packed: what it matches in here was made by init or plan, and
+    the apply may need it. Links are kept as they are. Raises PhaseFailed(code=snapshot).
     """
     try:
-        return _pack(tree, _walk(tree, _outside_snapshot), limit)
+        providers = PurePosixPath(module, ".terraform", "providers")
+        return _pack(tree, _walk(tree, lambda path, _: path.name == ".git" or path == providers), limit)
     except InvalidInput as error:
         hint = "generate fewer or smaller files while planning, or leave source files out by .terraformignore"
         raise PhaseFailed(
@@ -102,10 +104,6 @@ class _Entry:
     mode: int  # st_mode
     size: int  # bytes; 0 unless a file
     link: str | None = None  # target of a symbolic link
-
-
-def _outside_snapshot(path: PurePosixPath, _is_directory: bool) -> bool:
-    return path.name == ".git" or path == PurePosixPath(".terraform/providers")
 
 
 def _walk(root: Path, exclude: Exclude) -> list[_Entry]:

@@ -1,7 +1,9 @@
 """Directories of runs in one slot, and what terraform needs in them.
 
 WORK_DIR/runs/<link>                    canonical path: a link to the tree, the same name wherever a run is applied
-WORK_DIR/pods/<pod>/slot-N/<name>/tree  source, .terraform, plan.out, terraform.tfstate
+WORK_DIR/pods/<pod>/slot-N/<name>/tree  the source; in its root module .terraform, plan.out, terraform.tfstate
+WORK_DIR/pods/<pod>/slot-N/<name>/module    a link to the root module: the tree, or a directory in it
+WORK_DIR/pods/<pod>/slot-N/<name>/fetch     what git fetches, until it is the tree
 WORK_DIR/pods/<pod>/slot-N/<name>/scratch   variable files, TMPDIR
 WORK_DIR/pods/<pod>/slot-N/jobs/        the keeper's job directories
 """
@@ -48,6 +50,13 @@ def slot_directory(settings: Settings, pod_name: str, slot_id: int) -> Path:
     return slots_directory(settings, pod_name) / f"slot-{slot_id}"
 
 
+_MODULE = "module"
+
+
+def _cannot_make(directory: Path, error: Exception) -> PhaseFailed:
+    return PhaseFailed(f"the run's directory {directory} cannot be made: {error}", code="directory")
+
+
 class SlotWorkshop:
     """Implements `ports.Workshop`."""
 
@@ -64,48 +73,66 @@ class SlotWorkshop:
         self._mirror = ProviderMirror(root=settings.mirror)
         self._mirror.prepare()
 
-    def unpack_source(self, name: str, link: str, packed: bytes) -> RunTree:
+    def fetch_directory(self, name: str) -> Path:
+        """Make an empty, private directory for what is fetched."""
+        directory = self.directory / name / "fetch"
+        try:
+            directory.mkdir(mode=0o700, parents=True)
+        except OSError as error:
+            raise _cannot_make(directory, error) from error
+        return directory
+
+    def unpack_source(self, name: str, link: str, packed: bytes, *, subdir: str | None = None) -> RunTree:
         """Make the directory of a source."""
         limit = archives.unpacked_limit(self._settings.max_source)
-        return self._make(name, link, lambda tree: archives.unpack(packed, tree, limit_bytes=limit))
+        return self._make(name, link, subdir, lambda source: archives.unpack(packed, source, limit_bytes=limit))
 
-    def unpack_snapshot(self, name: str, link: str, packed: bytes) -> RunTree:
+    def unpack_snapshot(self, name: str, link: str, packed: bytes, *, subdir: str | None = None) -> RunTree:
         """Make the directory that a plan left elsewhere."""
-        return self._make(name, link, lambda tree: archives.unpack_snapshot(packed, tree))
+        return self._make(name, link, subdir, lambda source: archives.unpack_snapshot(packed, source))
 
-    def _make(self, name: str, link: str, fill: Callable[[Path], None]) -> RunTree:
-        tree = self._tree(name, link)
+    def _make(self, name: str, link: str, subdir: str | None, fill: Callable[[Path], None]) -> RunTree:
+        tree = self._tree(name, link, subdir)
         try:
             tree.scratch.mkdir(mode=0o700, parents=True)
-            fill(tree.tree)
-            self._point(tree)
+            fill(tree.source)
+            (tree.home / _MODULE).symlink_to(Path("tree", subdir or ""))
+            self._point(self._links / link, tree.source)
         except (OSError, Conflict) as error:
-            raise PhaseFailed(f"the run's directory {tree.home} cannot be made: {error}", code="directory") from error
+            raise _cannot_make(tree.home, error) from error
         return tree
 
-    def _tree(self, name: str, link: str) -> RunTree:
-        home = self.directory / name
-        return RunTree(home=home, tree=home / "tree", path=self._links / link, scratch=home / "scratch")
+    def _tree(self, name: str, link: str, subdir: str | None) -> RunTree:
+        home, below = self.directory / name, subdir or ""
+        return RunTree(
+            home=home,
+            source=home / "tree",
+            tree=home / "tree" / below,
+            path=self._links / link / below,
+            scratch=home / "scratch",
+        )
 
-    def _point(self, tree: RunTree) -> None:
+    def _point(self, link: Path, source: Path) -> None:
         """Lead the canonical path here, in one step."""
-        draft = tree.path.with_name(f".{tree.path.name}.{os.getpid()}")
+        draft = link.with_name(f".{link.name}.{os.getpid()}")
         draft.unlink(missing_ok=True)
-        draft.symlink_to(tree.tree)
-        draft.replace(tree.path)
+        draft.symlink_to(source)
+        draft.replace(link)
 
     def kept(self, name: str, link: str) -> RunTree | None:
         """Return a directory that is still here and that its canonical path leads to."""
-        tree = self._tree(name, link)
+        home = self.directory / name
         try:
-            leads_here = tree.path.readlink() == tree.tree
-        except OSError:
+            subdir = str((home / _MODULE).readlink().relative_to("tree"))
+            tree = self._tree(name, link, subdir)
+            leads_here = (self._links / link).readlink() == tree.source
+        except (OSError, ValueError):
             return None
         return tree if leads_here and tree.tree.is_dir() else None
 
     def snapshot(self, tree: RunTree) -> bytes:
         """Pack the directory as the plan left it."""
-        return archives.pack_snapshot(tree.tree)
+        return archives.pack_snapshot(tree.source, module=tree.tree.relative_to(tree.source))
 
     def remove(self, name: str) -> None:
         """Remove a directory, and the canonical paths that lead to it."""

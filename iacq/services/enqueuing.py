@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from iacq import log
 from iacq.domain import workspace as workspaces_domain
 from iacq.domain.run import Run, RunOptions, RunType, Status
+from iacq.domain.source import SourceKind, SourceLocation
 from iacq.domain.transitions import Cause
 from iacq.domain.workspace import Workspace
 from iacq.errors import Conflict, InvalidInput
@@ -70,6 +71,9 @@ class Inputs:
     environment: Mapping[str, str]
     options: RunOptions
     terraform_version: str | None  # exact; None: the default of the machine that runs it
+    source: SourceLocation  # of git: fetched by each plan; else it is packed, and stored with the run
+    import_state: bool  # what to do with a terraform.tfstate that git brings
+    ignore_state: bool
 
     def to_json(self) -> bytes:
         """Write as stable JSON; its hash is part of the plan's fingerprint."""
@@ -93,6 +97,9 @@ class Inputs:
                 parallelism=options["parallelism"],
             ),
             terraform_version=found["terraform_version"],
+            source=SourceLocation(**{**found["source"], "kind": SourceKind(found["source"]["kind"])}),
+            import_state=found["import_state"],
+            ignore_state=found["ignore_state"],
         )
 
 
@@ -117,8 +124,10 @@ def enqueue_frozen(core: Core, workspace: Workspace, request: Request, inputs: I
 
     digest: what the idempotency key, if there is one, stands for. Raises InvalidInput, NotFound, Conflict.
     """
-    states.check_source(core, workspace, import_state=request.import_state, ignore_state=request.ignore_state)
-    packed = core.source.pack(workspace.path, limit=core.settings.max_source)
+    inputs = replace(
+        inputs, source=workspace.source, import_state=request.import_state, ignore_state=request.ignore_state
+    )
+    packed = _pack(core, request, inputs.source)
     try:
         with core.database.transaction() as tx:
             run = _store(core, tx, workspace, request, inputs, digest, packed)
@@ -134,6 +143,22 @@ def enqueue_frozen(core: Core, workspace: Workspace, request: Request, inputs: I
     return run
 
 
+def _pack(core: Core, request: Request, location: SourceLocation) -> bytes | None:
+    """Pack what this machine has; None: it is fetched in the slot, where git and its credentials are."""
+    if location.kind is SourceKind.GIT:
+        return None
+    packed = core.source.pack(location, limit=core.settings.max_source)
+    states.check_source(
+        core,
+        request.workspace,
+        location,
+        packed.facts,
+        import_state=request.import_state,
+        ignore_state=request.ignore_state,
+    )
+    return packed.data
+
+
 def _store(
     core: Core,
     tx: Transaction,
@@ -141,7 +166,7 @@ def _store(
     request: Request,
     inputs: Inputs,
     digest: str,
-    packed: bytes,
+    packed: bytes | None,
 ) -> Run:
     auto_apply = workspace.auto_apply if request.auto_apply is None else request.auto_apply
     workspaces.hold(tx, workspace.name)
@@ -157,14 +182,11 @@ def _store(
             requested_by=request.by,
             idempotency_key=request.idempotency_key,
             request_digest=digest,
-            commit=None,
             retry_of=request.retry_of,
         ),
     )
-    stored = [
-        store_artifact(core, run.workspace, run.id, SOURCE, packed, version=0),
-        store_artifact(core, run.workspace, run.id, INPUTS, inputs.to_json(), version=0),
-    ]
+    kept = {INPUTS: inputs.to_json()} if packed is None else {SOURCE: packed, INPUTS: inputs.to_json()}
+    stored = [store_artifact(core, run.workspace, run.id, kind, data, version=0) for kind, data in kept.items()]
     artifacts.record(tx, run.id, stored)
     return run
 
@@ -205,6 +227,9 @@ def _freeze(core: Core, workspace: Workspace, request: Request) -> Inputs:
         environment=dict(workspace.environment),
         options=request.options,
         terraform_version=workspace.terraform_version,
+        source=workspace.source,
+        import_state=request.import_state,
+        ignore_state=request.ignore_state,
     )
 
 

@@ -6,8 +6,9 @@ import hashlib
 from typing import Any
 
 from iacq.domain import state_file
-from iacq.domain.workspace import Workspace
+from iacq.domain.source import SourceLocation
 from iacq.errors import InvalidInput, NotFound
+from iacq.ports import SourceFacts
 from iacq.services.core import Core, bound_to
 from iacq.store import runs, states, workspaces
 from iacq.store.session import Transaction
@@ -83,29 +84,30 @@ def save_working(
     states.put_working(tx, workspace, new, run_id=run_id)
 
 
-def check_source(core: Core, workspace: Workspace, *, import_state: bool, ignore_state: bool) -> None:
-    """Look at what the source says about its state, before a run is enqueued.
+def check_source(
+    core: Core, workspace: str, location: SourceLocation, facts: SourceFacts, *, import_state: bool, ignore_state: bool
+) -> None:
+    """Judge what a source says about its state, before anything is made of it.
 
     Raises InvalidInput: `cloud {}`; a terraform.tfstate with content while the workspace has no state and nobody said
     what to do with it. With `import_state` it becomes the workspace's first version.
     """
-    facts = core.source.look(workspace.path)
     if facts.configuration.cloud:
         raise InvalidInput(
-            f"{workspace.path} has a `cloud` block: HCP Terraform would run it elsewhere",
-            field="--path",
+            f"{location.text} has a `cloud` block: HCP Terraform would run it elsewhere",
+            field=location.field,
             hint="remove the block, or replace it with a backend",
         )
     if facts.state is None or facts.configuration.backend not in (None, "local") or ignore_state:
         return
-    if core.database.read(states.current, workspace.name) is not None:
+    if core.database.read(states.current, workspace) is not None:
         return
     if not import_state:
         raise InvalidInput(
-            f"{workspace.path} holds a terraform.tfstate, and workspace {workspace.name} has no state yet",
-            field="--path",
+            f"{location.text} holds a terraform.tfstate, and workspace {workspace} has no state yet",
+            field=location.field,
             hint="--import-state takes it over as the state of the workspace; --ignore-state begins without it",
         )
-    new = prepare(core, workspace.name, facts.state)
+    new = prepare(core, workspace, facts.state)
     if new is not None:
-        core.database.attempt(states.add, workspace.name, new, run_id=None)  # None: another enqueue imported it
+        core.database.attempt(states.add, workspace, new, run_id=None)  # None: another enqueue imported it

@@ -7,8 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from iacq.domain import terraform_version
+from iacq.domain import source, terraform_version
 from iacq.domain import workspace as domain
+from iacq.domain.source import SourceKind
 from iacq.domain.workspace import Workspace
 from iacq.errors import InvalidInput
 from iacq.services import enqueuing
@@ -19,7 +20,7 @@ from iacq.store import pods, workspaces
 def create(core: Core, workspace: Workspace, *, secret_variables: Mapping[str, str]) -> Workspace:
     """Store a new workspace. Raises InvalidInput that names the option, Conflict if the name is taken."""
     domain.check_name(workspace.name)
-    _check(core, workspace, secret_variables)
+    workspace = _checked(core, workspace, secret_variables)
     workspace = _with_names(workspace, secret_variables)
     return core.database.run(workspaces.insert, workspace, secrets=_seal(core, workspace.name, secret_variables))
 
@@ -28,7 +29,7 @@ def update(core: Core, workspace: Workspace, *, secret_variables: Mapping[str, s
     """Store a changed workspace; secret_variables: None keeps those it has, else they are added to those."""
     hidden = dict(_open(core, workspace.name)) | dict(secret_variables or {})
     kept = {name: value for name, value in hidden.items() if name not in workspace.variables}
-    _check(core, workspace, secret_variables or {})
+    workspace = _checked(core, workspace, secret_variables or {})
     workspace = _with_names(workspace, kept)
     return core.database.run(workspaces.update, workspace, secrets=_seal(core, workspace.name, kept))
 
@@ -37,7 +38,7 @@ def _with_names(workspace: Workspace, secret_variables: Mapping[str, str]) -> Wo
     return dataclasses.replace(workspace, secret_names=tuple(sorted(secret_variables)))
 
 
-def _check(core: Core, workspace: Workspace, secret_variables: Mapping[str, str]) -> None:
+def _checked(core: Core, workspace: Workspace, secret_variables: Mapping[str, str]) -> Workspace:
     if core.database.read(pods.max_pods, workspace.pool) is None and workspace.pool != domain.DEFAULT_POOL:
         raise InvalidInput(f"there is no pool {workspace.pool!a}", field="--pool")
     enqueuing.check_variables(workspace.variables, field="--var")
@@ -47,7 +48,10 @@ def _check(core: Core, workspace: Workspace, secret_variables: Mapping[str, str]
         raise InvalidInput(f"{min(both)} is given as --var and as --secret-var", field="--secret-var")
     if workspace.terraform_version is not None:
         core.terraforms.check(terraform_version.check(workspace.terraform_version))
-    core.source.look(workspace.path)
+    location = source.checked(workspace.source, core.settings.git_protocols)
+    if location.kind is not SourceKind.GIT:
+        core.source.look(location)
+    return dataclasses.replace(workspace, subdir=location.subdir)
 
 
 def _seal(core: Core, name: str, secret_variables: Mapping[str, Any]) -> bytes | None:

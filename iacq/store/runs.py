@@ -39,7 +39,6 @@ class NewRun:
     requested_by: str
     idempotency_key: str | None
     request_digest: str
-    commit: str | None
     retry_of: int | None = None  # the ended run that is asked for again
 
 
@@ -132,7 +131,6 @@ def insert(tx: Transaction, new: NewRun) -> Run:
         "idempotency_key": new.idempotency_key,
         "request_digest": new.request_digest,
         "retry_of": new.retry_of,
-        "git_commit": new.commit,
         "attempt": 0,
         "tries": 0,
         "fence": 0,

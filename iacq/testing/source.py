@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from iacq.domain.configuration import Configuration
+from iacq.domain.source import SourceLocation
 from iacq.errors import InvalidInput
-from iacq.ports import SourceFacts
+from iacq.ports import PackedSource, SourceFacts
 
 PACKED = b"a packed configuration"
 
@@ -17,18 +18,18 @@ class FakeSource:
         self.facts = facts
         self.packed = packed
 
-    def look(self, location: str) -> SourceFacts:
+    def look(self, location: SourceLocation) -> SourceFacts:
         """Say what the root module says. Raises InvalidInput for an empty location."""
-        if not location:
+        if not location.at:
             raise InvalidInput("there is no configuration", field="--path")
         return self.facts
 
-    def pack(self, location: str, *, limit: int) -> bytes:
+    def pack(self, location: SourceLocation, *, limit: int) -> PackedSource:
         """Return the configuration. Raises InvalidInput if it is larger than `limit`."""
-        self.look(location)
+        facts = self.look(location)
         if len(self.packed) > limit:
-            raise InvalidInput(f"{location} packs to more than {limit} bytes", field="--path")
-        return self.packed
+            raise InvalidInput(f"{location.at} packs to more than {limit} bytes", field="--path")
+        return PackedSource(data=self.packed, facts=facts)
 
 
 def without_backend() -> SourceFacts:

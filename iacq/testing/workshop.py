@@ -34,16 +34,23 @@ class ScriptedWorkshop:
         for directory in (self.jobs, root / "runs", links):
             directory.mkdir(parents=True, exist_ok=True)
 
-    def unpack_source(self, name: str, link: str, packed: bytes) -> RunTree:
-        """Make the directory of a claim."""
+    def fetch_directory(self, name: str) -> Path:
+        """Make a directory for what is fetched."""
+        self._before("fetch_directory")
+        directory = self._root / "runs" / name / "fetch"
+        directory.mkdir(parents=True)
+        return directory
+
+    def unpack_source(self, name: str, link: str, packed: bytes, *, subdir: str | None = None) -> RunTree:
+        """Make the directory of a claim; its root module is at the root."""
         self._before("unpack_source")
-        del packed
+        del packed, subdir
         return self._make(name, link)
 
-    def unpack_snapshot(self, name: str, link: str, packed: bytes) -> RunTree:
+    def unpack_snapshot(self, name: str, link: str, packed: bytes, *, subdir: str | None = None) -> RunTree:
         """Make it for a cold start."""
         self._before("unpack_snapshot")
-        del packed
+        del packed, subdir
         return self._make(name, link)
 
     def kept(self, name: str, link: str) -> RunTree | None:
@@ -97,7 +104,8 @@ class ScriptedWorkshop:
 
     def _tree(self, name: str, link: str) -> RunTree:
         home = self._root / "runs" / name
-        return RunTree(home=home, tree=home / "tree", path=self._links / link, scratch=home / "scratch")
+        tree = home / "tree"
+        return RunTree(home=home, source=tree, tree=tree, path=self._links / link, scratch=home / "scratch")
 
     def _make(self, name: str, link: str) -> RunTree:
         tree = self._tree(name, link)

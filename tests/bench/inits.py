@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from iacq.adapters.source_path import PathSource
+from iacq.adapters import source_tree
 from iacq.adapters.workshop import SlotWorkshop
 from iacq.domain.provider_lock import LOCK_FILE
 from iacq.settings import Settings
@@ -40,8 +40,8 @@ def measure(space: Space) -> Iterator[Figure]:
 
         return _seconds(one)
 
-    first = through_iacq("first", PathSource().pack(str(source), limit=settings.max_source))
-    again = through_iacq("again", PathSource().pack(str(source), limit=settings.max_source))
+    first = through_iacq("first", source_tree.pack(source, limit=settings.max_source).data)
+    again = through_iacq("again", source_tree.pack(source, limit=settings.max_source).data)
     rc = space.directory / "by-hand.rc"
     rc.write_text(f'provider_installation {{\n  filesystem_mirror {{ path = "{packed}" }}\n}}\n')
 

@@ -10,16 +10,11 @@ from iacq.services import enqueuing, retrying
 from iacq.services.core import Core, load_artifact
 from iacq.services.enqueuing import Inputs, Request
 from iacq.store import artifacts, workspaces
-from iacq.testing.source import FakeSource
+from iacq.testing.source import FakeSource, without_backend
 from tests.store.test_enqueuing import STATE, with_source
 from tests.store.world import World
 
 NEW_SOURCE = b"what is there now"
-
-
-class ChangedSource(FakeSource):
-    def pack(self, path: str, *, limit: int) -> bytes:
-        return NEW_SOURCE
 
 
 def ended(world: World, core: Core, run_type: RunType = RunType.DESTROY, **asked: object) -> Run:
@@ -42,7 +37,7 @@ def test_the_same_is_asked_for_again_with_the_source_of_now(world: World, core: 
         dataclasses.replace(world.database.read(workspaces.get, "network"), variables={}),
         secrets=None,
     )
-    changed = dataclasses.replace(core, source=ChangedSource(core.source.look("/srv/network")))
+    changed = dataclasses.replace(core, source=FakeSource(without_backend(), packed=NEW_SOURCE))
     run = retrying.retry(changed, old.id, by="bob")
     kept = ("workspace", "run_type", "pool", "priority", "message")
     assert [getattr(run, name) for name in kept] == [getattr(old, name) for name in kept]

@@ -96,7 +96,6 @@ class World:
             requested_by="alice",
             idempotency_key=None,
             request_digest="",
-            commit=None,
         )
         run: Run = self.do(runs.insert, dataclasses.replace(new, **changes))
         return run

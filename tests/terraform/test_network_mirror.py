@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from iacq.adapters import provider_packages
-from iacq.adapters.source_path import PathSource
+from iacq.adapters import provider_packages, source_tree
 from iacq.adapters.workshop import SlotWorkshop
 from iacq.domain import provider_lock
 from iacq.domain.provider_lock import Installation
@@ -62,7 +61,7 @@ def pack(tmp_path: Path, configuration: str, lock: str | None) -> bytes:
     (source / provider_lock.LOCK_FILE).unlink(missing_ok=True)
     if lock is not None:
         (source / provider_lock.LOCK_FILE).write_text(lock)
-    return PathSource().pack(str(source), limit=2**20)
+    return source_tree.pack(source, limit=2**20).data
 
 
 def wanting(version: str) -> str:

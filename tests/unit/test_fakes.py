@@ -1,14 +1,19 @@
 """What fakes promise beyond the contracts that they share with the real ones."""
 
+import dataclasses
+
 import pytest
 
 from iacq.adapters.clock import SystemClock
 from iacq.adapters.sealer import AesGcmSealer
+from iacq.domain.source import SourceKind, SourceLocation
 from iacq.errors import InvalidInput, PhaseFailed
 from iacq.ports import Clock, Sealer
 from iacq.testing.clock import START_MS, FakeClock
 from iacq.testing.source import FakeSource, without_backend
 from iacq.testing.storage import PlainSealer
+
+AT = SourceLocation(kind=SourceKind.PATH, at="/x")
 
 
 @pytest.mark.parametrize("clock", [SystemClock(), FakeClock()], ids=["system", "fake"])
@@ -40,8 +45,8 @@ def test_sealers_open_only_what_was_sealed_for_it(sealer: Sealer) -> None:
 
 def test_a_fake_source_has_a_limit() -> None:
     source = FakeSource(without_backend(), packed=b"12345")
-    assert source.pack("/x", limit=5) == b"12345"
+    assert source.pack(AT, limit=5).data == b"12345"
     with pytest.raises(InvalidInput):
-        source.pack("/x", limit=4)
+        source.pack(AT, limit=4)
     with pytest.raises(InvalidInput):
-        source.look("")
+        source.look(dataclasses.replace(AT, at=""))

@@ -8,10 +8,26 @@ from pathlib import Path
 
 import pytest
 
-from iacq.adapters.source_path import PathSource, foreign_state
+from iacq.adapters.local_source import LocalSource
+from iacq.adapters.source_tree import foreign_state
+from iacq.domain.source import SourceKind, SourceLocation
 from iacq.errors import InvalidInput
+from iacq.ports import PackedSource, SourceFacts
+from iacq.settings import Settings
 
 LIMIT = 2**20
+
+
+def at(root: Path, subdir: str | None = None) -> SourceLocation:
+    return SourceLocation(kind=SourceKind.PATH, at=str(root), subdir=subdir)
+
+
+def pack(root: Path, subdir: str | None = None, *, limit: int = LIMIT) -> PackedSource:
+    return LocalSource(Settings()).pack(at(root, subdir), limit=limit)
+
+
+def look(root: Path, subdir: str | None = None) -> SourceFacts:
+    return LocalSource(Settings()).look(at(root, subdir))
 
 
 @pytest.fixture
@@ -29,13 +45,13 @@ def write(root: Path, *names: str) -> None:
 
 
 def names(root: Path) -> set[str]:
-    with tarfile.open(fileobj=io.BytesIO(PathSource().pack(str(root), limit=LIMIT))) as tar:
+    with tarfile.open(fileobj=io.BytesIO(pack(root).data)) as tar:
         return {member.name for member in tar if not member.isdir()}
 
 
 def refused(root: Path, *, limit: int = LIMIT) -> InvalidInput:
     with pytest.raises(InvalidInput) as caught:
-        PathSource().pack(str(root), limit=limit)
+        pack(root, limit=limit)
     assert caught.value.field == "--path"
     assert caught.value.hint
     return caught.value
@@ -46,6 +62,7 @@ def test_what_belongs_to_this_machine_is_never_packed(root: Path) -> None:
     write(root, ".git/config", "modules/a/.git", ".terraform/x", "modules/a/.terraform/x")
     write(root, "terraform.tfstate", "terraform.tfstate.backup", "terraform.tfstate.d/dev/terraform.tfstate")
     write(root, "modules/a/terraform.tfstate", "errored.tfstate", ".terraform.tfstate.lock.info")
+    (root / "terraform.tfstate").write_text(state())
     (root / ".terraformignore").write_text("!.git\n!.terraform\n!terraform.tfstate\n")
     assert names(root) == {
         ".terraform.lock.hcl",
@@ -84,7 +101,7 @@ def test_a_configuration_is_needed_at_the_root(root: Path) -> None:
     (root / "directory.tf").mkdir()
     assert "holds no terraform configuration (no .tf" in refused(root).message
     with pytest.raises(InvalidInput, match="holds no terraform configuration"):
-        PathSource().look(str(root))
+        look(root)
 
 
 @pytest.mark.parametrize("name", ["a.tf", "a.tf.json", "a.tofu", "a.tofu.json"])
@@ -124,7 +141,7 @@ def refused_to_nobody(root: Path) -> str:
             os.setgid(65534)
             os.setuid(65534)
         try:
-            PathSource().pack(".", limit=LIMIT)
+            pack(Path())
         except InvalidInput as error:
             os.write(sent, f"{error.field}: {error.message}".encode())
         finally:
@@ -153,7 +170,7 @@ RESOURCE = {"mode": "managed", "type": "terraform_data", "name": "x", "instances
 def test_a_state_beside_the_configuration_is_found(root: Path) -> None:
     text = state(lineage="abc", resources=[RESOURCE])
     (root / "terraform.tfstate").write_text(text)
-    found = foreign_state(str(root))
+    found = foreign_state(root)
     assert found is not None
     assert (found.path, found.serial, found.lineage, found.resources) == (
         root / "terraform.tfstate",
@@ -163,27 +180,27 @@ def test_a_state_beside_the_configuration_is_found(root: Path) -> None:
     )
     assert found.data == text.encode()
     assert "terraform_data" not in repr(found)
-    assert PathSource().look(str(root)).state == text.encode()
+    assert look(root).state == text.encode()
 
 
 @pytest.mark.parametrize(
     ("text", "foreign"), [("", False), (" \n", False), (state(), False), (state(lineage="x"), True)]
 )
 def test_an_empty_state_is_none(root: Path, text: str, foreign: bool) -> None:
-    assert foreign_state(str(root)) is None
+    assert foreign_state(root) is None
     (root / "terraform.tfstate").write_text(text)
-    assert (foreign_state(str(root)) is not None) is foreign
+    assert (foreign_state(root) is not None) is foreign
 
 
 def test_a_broken_state_is_refused_by_name(root: Path) -> None:
     (root / "terraform.tfstate").write_text("{")
     with pytest.raises(InvalidInput, match=r"terraform\.tfstate cannot be read: .* not JSON") as caught:
-        foreign_state(str(root))
+        pack(root)
     assert caught.value.field == "--path"
 
 
 def test_look_reads_the_root_module(root: Path) -> None:
     (root / "backend.tf").write_text('terraform {\n  backend "s3" {}\n}\n')
-    facts = PathSource().look(str(root))
+    facts = look(root)
     assert facts.configuration.backend == "s3"
     assert facts.state is None

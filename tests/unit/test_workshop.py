@@ -1,0 +1,62 @@
+"""Directories of runs whose root module lies in a subdirectory."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from iacq.adapters import archives
+from iacq.adapters.workshop import SlotWorkshop
+from iacq.errors import PhaseFailed
+from iacq.settings import Settings
+
+
+def shop(tmp_path: Path, slot_id: int = 1) -> SlotWorkshop:
+    return SlotWorkshop(Settings(home=tmp_path / "home"), "pod", slot_id, {})
+
+
+@pytest.fixture
+def packed(tmp_path: Path) -> bytes:
+    for name in ("envs/prod/main.tf", "modules/x/main.tf"):
+        (tmp_path / "source" / name).parent.mkdir(parents=True)
+        (tmp_path / "source" / name).write_text("")
+    return archives.pack(tmp_path / "source", exclude=lambda _path, _is_directory: False, limit=2**20)
+
+
+@pytest.mark.parametrize("subdir", ["envs/prod", None])
+def test_the_canonical_path_leads_to_the_root_module_in_every_slot(tmp_path, packed, subdir):
+    made = shop(tmp_path).unpack_source("1-1", "1-1", packed, subdir=subdir)
+    assert made.tree == made.source / (subdir or "")
+    assert made.path.resolve() == made.tree.resolve()
+    assert (made.path / ("../../modules/x/main.tf" if subdir else "modules/x/main.tf")).exists()
+    assert shop(tmp_path).kept("1-1", "1-1") == made
+    (made.tree / "plan.out").write_text("a plan")
+    (made.tree / ".terraform" / "providers").mkdir(parents=True)
+    (made.tree / ".terraform" / "modules").mkdir()
+    snapshot = shop(tmp_path).snapshot(made)
+    other = shop(tmp_path, 2).unpack_snapshot("1-2", "1-1", snapshot, subdir=subdir)
+    assert (other.path, other.path.resolve()) == (made.path, other.tree.resolve())
+    assert (other.tree / "plan.out").read_text() == "a plan"
+    assert (other.source / "modules/x/main.tf").exists()
+    assert [item.name for item in (other.tree / ".terraform").iterdir()] == ["modules"]
+    assert shop(tmp_path).kept("1-1", "1-1") is None, "its path leads elsewhere"
+    shop(tmp_path, 2).remove("1-2")
+    assert not other.path.parent.joinpath("1-1").is_symlink()
+
+
+def test_a_directory_without_its_root_module_is_not_kept(tmp_path, packed):
+    made = shop(tmp_path).unpack_source("1-1", "1-1", packed, subdir="envs/prod")
+    shutil.rmtree(made.tree)
+    assert shop(tmp_path).kept("1-1", "1-1") is None
+    assert shop(tmp_path).kept("2-1", "2-1") is None
+
+
+def test_what_is_fetched_lies_in_the_directory_of_its_claim(tmp_path, packed):
+    directory = shop(tmp_path).fetch_directory("1-1")
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert shop(tmp_path).names() == ["1-1"]
+    with pytest.raises(PhaseFailed, match="cannot be made"):
+        shop(tmp_path).fetch_directory("1-1")
+    shop(tmp_path).unpack_source("1-1", "1-1", packed, subdir=None)
+    shop(tmp_path).remove("1-1")
+    assert shop(tmp_path).names() == []
