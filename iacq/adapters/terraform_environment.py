@@ -68,17 +68,10 @@ def decide_workspace(name: str, *, own_backend: bool) -> Decision:
     return Decision.KEEP
 
 
-def build(
-    settings: Settings,
-    host_environ: Mapping[str, str],
-    workspace_env: Mapping[str, str],
-    *,
-    cwd: Path,
-    temporary: Path,
-    cli_config: Path,
-    own_backend: bool = False,
+def allowed(
+    settings: Settings, host_environ: Mapping[str, str], workspace_env: Mapping[str, str], *, own_backend: bool
 ) -> dict[str, str]:
-    """Return the complete environment of one terraform command.
+    """Return what a program of a run may see of this process's environment, and the workspace's own.
 
     own_backend: the configuration keeps its state in a backend of its own, so that TF_WORKSPACE is safe.
     Raises InvalidInput that names the workspace's variable.
@@ -91,8 +84,22 @@ def build(
     for name, value in workspace_env.items():
         _check(name, value, own_backend=own_backend)
         environment[name] = value
+    return environment
+
+
+def build(
+    settings: Settings,
+    host_environ: Mapping[str, str],
+    workspace_env: Mapping[str, str],
+    *,
+    cwd: Path,
+    temporary: Path,
+    cli_config: Path,
+    own_backend: bool = False,
+) -> dict[str, str]:
+    """Return the complete environment of one terraform command; raises as `allowed` does."""
     return {
-        **environment,
+        **allowed(settings, host_environ, workspace_env, own_backend=own_backend),
         "PWD": str(cwd),
         "TMPDIR": str(temporary),
         "TF_IN_AUTOMATION": "1",

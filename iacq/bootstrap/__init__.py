@@ -14,8 +14,8 @@ from iacq.adapters import keys
 from iacq.adapters.artifacts_files import FileArtifacts
 from iacq.adapters.clock import SystemClock
 from iacq.adapters.dispatcher import CeleryDispatcher
+from iacq.adapters.local_source import LocalSource
 from iacq.adapters.sealer import AesGcmSealer
-from iacq.adapters.source_path import PathSource
 from iacq.adapters.terraform_versions import InstalledVersions
 from iacq.errors import Unavailable
 from iacq.ports import ArtifactStore
@@ -80,7 +80,7 @@ def _core(settings: Settings, *, pool_size: int) -> Core:
         artifacts=_artifacts(settings, database),
         sealer=AesGcmSealer(keys.load(settings)),
         clock=SystemClock(),
-        source=PathSource(),
+        source=LocalSource(settings),
         terraforms=InstalledVersions(settings),
     )
 
@@ -95,6 +95,7 @@ def _artifacts(settings: Settings, database: Database) -> ArtifactStore:
 
 def slot_worker(settings: Settings, place: Place, keeper: socket.socket) -> SlotWorker:
     """Build one slot's process: it holds at most two database connections while it is busy."""
+    from iacq.adapters.git_repository import GitRepository
     from iacq.adapters.keeper_client import KeeperClient
     from iacq.adapters.workshop import SlotWorkshop
     from iacq.services.phases.context import SlotWorker
@@ -105,6 +106,7 @@ def slot_worker(settings: Settings, place: Place, keeper: socket.socket) -> Slot
         place=place,
         keeper=KeeperClient(keeper),
         workshop=workshop,
+        git=GitRepository(settings, os.environ),
         jobs=workshop.jobs,
     )
 

@@ -32,12 +32,15 @@ from iacq.store.session import Database
 from iacq.testing.clock import FakeClock
 from iacq.testing.core import make_core
 from iacq.testing.dispatcher import RecordingDispatcher, Rung
+from iacq.testing.git import FakeGit
 from iacq.testing.keeper import Machine, ScriptedKeeper
 from iacq.testing.workshop import ScriptedWorkshop
 from tests import invariants, samples
 from tests.waiting import wait_until
 
 WORKSPACES = ("network", "cluster")
+FETCHED = "cluster"
+"""Its source is a git repository: fetching it is one more command that may be lost."""
 
 
 class Died(BaseException):
@@ -105,7 +108,8 @@ class Cluster:
             for number in (1, 2)
         ]
         for name in WORKSPACES:
-            database.run(workspaces.insert, samples.workspace(name), secrets=None)
+            fields = {"path": None, "git": "https://host/x"} if name == FETCHED else {}
+            database.run(workspaces.insert, samples.workspace(name, **fields), secrets=None)
         database.run(pods.set_pool, "default", max_pods=2, slots_per_pod=2)
 
     # ---------------------------------------------------------------- processes
@@ -137,7 +141,9 @@ class Cluster:
         workshop = ScriptedWorkshop(seat.root, self._links, before=before)
         keeper = ScriptedKeeper(seat.machine, boottime=self.clock.boottime, script=self._script, before=before)
         place = Place(pod_name=pod.name, slot_id=slot_id, agent_id=pod.registration.agent_id, boot=str(seat.boots))
-        worker = SlotWorker(core=self.core, place=place, keeper=keeper, workshop=workshop, jobs=workshop.jobs)
+        worker = SlotWorker(
+            core=self.core, place=place, keeper=keeper, workshop=workshop, git=FakeGit(), jobs=workshop.jobs
+        )
         seat.keeper = keeper
         seat.process = SlotProcess(worker=worker, keeper=keeper)
         holder.append(seat.process)

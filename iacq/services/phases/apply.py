@@ -72,7 +72,10 @@ def restore(ctx: PhaseContext) -> None:
     initializing.require_free_space(ctx)
     snapshot = ctx.load("snapshot")
     ctx.tree = ctx.worker.workshop.unpack_snapshot(
-        f"{ctx.run.id}-{ctx.hold.fence}", f"{ctx.run.id}-{ctx.run.plan_fence}", snapshot
+        f"{ctx.run.id}-{ctx.hold.fence}",
+        f"{ctx.run.id}-{ctx.run.plan_fence}",
+        snapshot,
+        subdir=ctx.inputs.source.subdir,
     )
     plan_file = ctx.load("plan")
     found = hashlib.sha256(plan_file).hexdigest()

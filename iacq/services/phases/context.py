@@ -14,7 +14,7 @@ from iacq import log
 from iacq.domain.run import Phase, Run
 from iacq.domain.slot import Place
 from iacq.errors import Unavailable
-from iacq.ports import Keeper, RunTree, Workshop
+from iacq.ports import Git, Keeper, RunTree, Workshop
 from iacq.services import enqueuing
 from iacq.services.core import Core, load_artifact, store_artifact
 from iacq.services.enqueuing import Inputs
@@ -43,6 +43,7 @@ class SlotWorker:
     place: Place
     keeper: Keeper
     workshop: Workshop
+    git: Git
     jobs: Path  # directory of the keeper's job directories
     lease: Lease | None = None  # of the phase that runs now
     kept_inputs: tuple[int, Inputs] | None = None  # run, and what it was enqueued with: its apply needs it again
@@ -92,6 +93,11 @@ class PhaseContext:
         if kept is None or kept[0] != self.run.id:
             kept = self.worker.kept_inputs = (self.run.id, Inputs.from_json(self.load(enqueuing.INPUTS)))
         return kept[1]
+
+    @functools.cached_property
+    def workspace_environment(self) -> Mapping[str, str]:
+        """The workspace's own environment, for every command of this phase."""
+        return dict(self.inputs.environment)
 
     @property
     def terraform(self) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""One terraform command of a phase: start it through the keeper, follow its output, stop it if need be."""
+"""One command of a phase, of terraform or git: start it through the keeper, follow its output, stop it if need be."""
 
 from __future__ import annotations
 
@@ -80,34 +80,59 @@ def start(
 ) -> Path:
     """Start terraform; returns the job's directory. Raises NotStarted."""
     workshop, tree = ctx.worker.workshop, ctx.directory
-    directory = ctx.job_directory(step)
+    complete = workshop.environment(tree, ctx.workspace_environment, own_backend=not ctx.managed)
+    return start_program(
+        ctx,
+        step,
+        (str(ctx.terraform["path"]), *arguments),
+        directory=tree.path,
+        environment={**complete, **(environment or {})},
+    )
+
+
+def start_program(
+    ctx: PhaseContext, step: str, argv: tuple[str, ...], *, directory: Path, environment: Mapping[str, str]
+) -> Path:
+    """Start a program in a directory; returns the job's directory. Raises NotStarted."""
     wanted = Job(
-        directory=directory,
+        directory=ctx.job_directory(step),
         run_id=ctx.run.id,
         fence=ctx.hold.fence,
         phase=ctx.phase,
-        argv=(str(ctx.terraform["path"]), *arguments),
-        cwd=tree.path,
-        environment=workshop.environment(tree, ctx.inputs.environment, own_backend=not ctx.managed)
-        | dict(environment or {}),
+        argv=argv,
+        cwd=directory,
+        environment=environment,
         not_after=ctx.lease.valid_until,
     )
     try:
         started = ctx.worker.keeper.start(wanted)
     except (Unavailable, Conflict) as error:
-        busy = error.code == KEEPER_BUSY and ctx.worker.keeper.word(directory, run_id=ctx.run.id, fence=ctx.hold.fence)
+        busy = error.code == KEEPER_BUSY and ctx.worker.keeper.word(
+            wanted.directory, run_id=ctx.run.id, fence=ctx.hold.fence
+        )
         if not busy and error.code != KEEPER_GONE:
             raise
         raise NotStarted from error  # its word is on disk; another slot's keeper may do it
     if not started:
         raise NotStarted
-    return directory
+    return wanted.directory
 
 
-def follow(ctx: PhaseContext, directory: Path, *, show: bool = True, hidden: frozenset[str] = frozenset()) -> Outcome:
-    """Follow a started command: its output into the log, a cancel or time-out to its keeper."""
+def follow(
+    ctx: PhaseContext,
+    directory: Path,
+    *,
+    show: bool = True,
+    hidden: frozenset[str] = frozenset(),
+    name: str = "terraform",
+    deadline: float | None = None,
+) -> Outcome:
+    """Follow a started command: its output into the log, a cancel or time-out to its keeper.
+
+    name: what people call the program; deadline: monotonic seconds, if it ends before the phase's.
+    """
     progress = Progress()
-    stopper = _Stopper(ctx, directory)
+    stopper = _Stopper(ctx, directory, name, ctx.deadline if deadline is None else min(deadline, ctx.deadline))
     logged = ctx.log.follow_file(directory / "logged")
     with contextlib.ExitStack() as opened:
         tail = Tail(_reader(opened, directory / "out"))
@@ -126,7 +151,8 @@ def follow(ctx: PhaseContext, directory: Path, *, show: bool = True, hidden: fro
     for line in (directory / "err").read_bytes().splitlines():
         event = terraform_events.parse(line)
         progress.update(event)
-        _show(ctx, event)
+        if event.kind not in hidden:
+            _show(ctx, event)
     return Outcome(returncode=ended.returncode, wall_ms=ended.wall_ms, progress=progress, stopped=stopper.reason)
 
 
@@ -181,10 +207,12 @@ class Tail:
 class _Stopper:
     """Interrupts a command once, and kills what is left after the grace."""
 
-    def __init__(self, ctx: PhaseContext, directory: Path) -> None:
+    def __init__(self, ctx: PhaseContext, directory: Path, name: str, deadline: float) -> None:
         self.reason: Stopped | None = None
         self._ctx = ctx
         self._directory = directory
+        self._name = name
+        self._deadline = deadline
         self._kill_at: float | None = None
 
     def look(self) -> None:
@@ -205,7 +233,7 @@ class _Stopper:
             return Stopped.LOST
         if ctx.lease.cancel_requested:
             return Stopped.CANCELLED
-        if now >= ctx.deadline:
+        if now >= self._deadline:
             return Stopped.TIMEOUT
         if ctx.worker.stop_at is not None and now >= ctx.worker.stop_at:
             return Stopped.STOPPING
@@ -217,8 +245,8 @@ class _Stopper:
         if self.reason is Stopped.LOST:
             self._ctx.worker.keeper.kill(self._directory)
             return
-        logger.info("interrupting terraform: %s", self.reason, extra=log.ids(run=self._ctx.run.id))
-        self._ctx.log.write(f"\nInterrupting terraform ({self.reason})...")
+        logger.info("interrupting %s: %s", self._name, self.reason, extra=log.ids(run=self._ctx.run.id))
+        self._ctx.log.write(f"\nInterrupting {self._name} ({self.reason})...")
         self._ctx.worker.keeper.interrupt(self._directory)
         self._kill_at = now + grace
 

@@ -12,11 +12,12 @@ from typing import Any
 
 from iacq.domain import configuration, fingerprint, terraform_commands, terraform_events
 from iacq.domain.run import Status
+from iacq.domain.source import SourceKind
 from iacq.domain.terraform_commands import PLAN_FILE, Variables
 from iacq.errors import PhaseFailed
 from iacq.services import states
 from iacq.services.enqueuing import SOURCE, VarFile
-from iacq.services.phases import initializing, job
+from iacq.services.phases import fetching, initializing, job
 from iacq.services.phases.context import PhaseContext
 from iacq.store.artifacts import Artifact
 
@@ -44,11 +45,12 @@ Step = Callable[[PhaseContext, Planned], None]
 
 
 def fetch(ctx: PhaseContext, _planned: Planned) -> None:
-    """Unpack the source that was packed when the run was enqueued, and the managed state."""
+    """Unpack the source that was packed when the run was enqueued, or fetch it now; and the managed state."""
     initializing.require_free_space(ctx)
-    packed = ctx.load(SOURCE)
+    location = ctx.inputs.source
     name = f"{ctx.run.id}-{ctx.hold.fence}"
-    ctx.tree = ctx.worker.workshop.unpack_source(name, name, packed)
+    packed = fetching.fetch(ctx, name) if location.kind is SourceKind.GIT else ctx.load(SOURCE)
+    ctx.tree = ctx.worker.workshop.unpack_source(name, name, packed, subdir=location.subdir)
     found = configuration.read(_root_files(ctx.tree.tree))
     if found.cloud:
         raise PhaseFailed("the configuration has a `cloud` block: HCP Terraform would run it elsewhere", code="cloud")

@@ -73,6 +73,11 @@ def renew(tx: Transaction, hold: Hold, *, lease_ms: int, stage: str) -> Run:
     return runs.change(tx, hold.run_id, hold.seen, lease_until=After(lease_ms), stage=stage)
 
 
+def record_commit(tx: Transaction, hold: Hold, commit: str) -> Run:
+    """Say what the ref of its source was when this claim fetched it."""
+    return runs.change(tx, hold.run_id, hold.seen, git_commit=commit)
+
+
 _NONE_BUT_OURS = Condition(sa.or_(table.c.effects_at_ms.is_(None), table.c.effects_fence == table.c.fence))
 
 
