@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from iacq import bootstrap
-from iacq.adapters import broker_program, keys
+from iacq.adapters import broker_program, git_repository, keys
 from iacq.bootstrap import schema, terraform_checks
 from iacq.errors import IacqError, Unavailable
 from iacq.services import views
 from iacq.services.core import Core
 from iacq.settings import Settings
-from iacq.store import pods
+from iacq.store import pods, workspaces
 
 _UP = "start `iacq up` (or `iacq worker control`)"
 
@@ -51,6 +51,7 @@ def look(settings: Settings) -> Iterator[Finding]:
         "broker": _broker,
         "control": _control,
         "pods": _pods,
+        "git": _git,
     }
     for name, find in looks.items():
         try:
@@ -126,6 +127,19 @@ def _pods(settings: Settings) -> str:
     if not online:
         raise Unavailable("no pod is online", hint="start `iacq up` (or `iacq worker agent`)")
     return f"{', '.join(online)} online"
+
+
+def _git(settings: Settings) -> str:
+    wanted = []
+    if schema.is_current(settings):
+        core = bootstrap.client_core(settings)
+        wanted = [one.name for one in core.database.read(workspaces.listed) if one.git is not None]
+    try:
+        return f"{git_repository.version()}, {git_repository.find()}"
+    except Unavailable as error:
+        if not wanted:
+            return "not installed, and no workspace needs it"
+        raise Unavailable(f"{error.message}, and workspace {wanted[0]} needs it", hint=error.hint) from error
 
 
 @contextlib.contextmanager

@@ -57,6 +57,7 @@ def _facts(app: App, run: Run) -> Iterator[tuple[str, str | None]]:
     yield "Retry of", f"run {run.retry_of}" if run.retry_of is not None else None
     yield "Changes", wording.counts(run) if run.changes else None
     yield "Plan hash", run.plan_hash
+    yield "Commit", run.commit
     yield (
         "Where",
         wording.place(run) or (f"slot {run.slot_id} of pod {run.pod_name}" if run.pod_name else None),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -12,6 +11,7 @@ from iacq import settings
 from iacq.cli import options, output, secret_values
 from iacq.cli.app import App
 from iacq.cli.command import Command, Group, pass_app
+from iacq.domain.source import SourceKind
 from iacq.domain.workspace import DEFAULT_POOL, Workspace
 from iacq.errors import InvalidInput
 from iacq.services import views
@@ -32,6 +32,11 @@ def _content_options(function: F) -> F:
 
 
 _CONTENT = (
+    click.option("--path", metavar="DIR", help="A directory; packed when a run is enqueued."),
+    click.option("--archive", metavar="FILE", help="Or a tar, tar.gz, tar.bz2, tar.xz or zip; read then."),
+    click.option("--git", metavar="URL", help="Or a git repository; fetched by the slot at each plan."),
+    click.option("--ref", metavar="REF", help="Of --git: branch, tag or full commit id; '' is its default branch."),
+    click.option("--subdir", metavar="DIR", help="Of the root module in the source; '' is its root."),
     click.option("--pool", metavar="POOL", help=f"Where it runs; default {DEFAULT_POOL}."),
     click.option("--auto-apply/--no-auto-apply", default=None, help="Confirm every plan by itself."),
     click.option("--var", "variables", metavar="K=V", multiple=True, help="A variable."),
@@ -55,24 +60,18 @@ _CONTENT = (
 
 @workspace.command(cls=Command, example="iacq workspace create network --path ./network --var region=eu-west-1")
 @options.workspace_argument
-@click.option(
-    "--path", required=True, metavar="DIR", help="The terraform configuration; packed when a run is enqueued."
-)
 @_content_options
 @pass_app
-def create(app: App, /, name: str, path: str, secrets: tuple[str, ...], **given: Any) -> None:
-    """Create a workspace."""
-    changes = {"pool": DEFAULT_POOL, "auto_apply": False, **_changes(given)}
+def create(app: App, /, name: str, secrets: tuple[str, ...], **given: Any) -> None:
+    """Create a workspace of a directory, an archive or a git repository."""
+    changes = {"pool": DEFAULT_POOL, "auto_apply": False, **_source_changes(given), **_changes(given)}
     hidden = secret_values.read(secrets, may_ask=lambda: app.may_ask)
-    made = app.client.create_workspace(
-        Workspace(name=name, path=_directory(path), **changes), secret_variables=hidden or None
-    )
+    made = app.client.create_workspace(Workspace(name=name, **changes), secret_variables=hidden or None)
     _show(app, made, f"Workspace {made.name} was created. Next: iacq plan {made.name}")
 
 
 @workspace.command(cls=Command, example="iacq workspace update network --var size=3 --no-auto-apply")
 @options.workspace_argument
-@click.option("--path", metavar="DIR", help="The terraform configuration.")
 @_content_options
 @click.option("--unset-var", "unset", metavar="K", multiple=True, help="Forget this variable.")
 @click.option("--unset-env", metavar="K", multiple=True, help="Forget this variable of the environment.")
@@ -81,7 +80,6 @@ def update(
     app: App,
     /,
     name: str,
-    path: str | None,
     secrets: tuple[str, ...],
     unset: tuple[str, ...],
     unset_env: tuple[str, ...],
@@ -89,9 +87,7 @@ def update(
 ) -> None:
     """Change a workspace; what is not given stays. Runs that are enqueued already keep what they have."""
     present = app.client.workspace(name)
-    changes = _changes(given)
-    if path is not None:
-        changes["path"] = _directory(path)
+    changes = {**_source_changes(given), **_changes(given)}
     changes["variables"] = _merged(present.variables, changes.get("variables", {}), unset, "--unset-var")
     changes["environment"] = _merged(present.environment, changes.get("environment", {}), unset_env, "--unset-env")
     hidden = secret_values.read(secrets, may_ask=lambda: app.may_ask)
@@ -99,8 +95,18 @@ def update(
     _show(app, changed, f"Workspace {changed.name} was changed.")
 
 
-def _directory(path: str) -> str:
-    return os.path.abspath(os.path.expanduser(path))
+def _source_changes(given: dict[str, Any]) -> dict[str, Any]:
+    """Turn what was said about the source into fields of a workspace; another place replaces all of the present one."""
+    places = {kind.value: given[kind.value] for kind in SourceKind if given[kind.value] is not None}
+    if len(places) > 1:
+        raise InvalidInput(
+            "a workspace has one source", field=f"--{list(places)[-1]}", hint="give one of --path, --archive and --git"
+        )
+    changes: dict[str, Any] = {}
+    for kind, at in places.items():
+        changes = dict.fromkeys([*(other.value for other in SourceKind), "ref", "subdir"])
+        changes[kind] = at if kind == SourceKind.GIT else options.absolute([at])[0]
+    return changes | {name: given[name] or None for name in ("ref", "subdir") if given[name] is not None}
 
 
 def _changes(given: dict[str, Any]) -> dict[str, Any]:
@@ -142,9 +148,11 @@ def list_workspaces(app: App) -> None:
     if app.as_json:
         output.emit([views.workspace_to_json(item) for item in found])
         return
-    rows = [(item.name, item.pool, "yes" if item.auto_apply else "no", _locked(item), item.path) for item in found]
+    rows = [
+        (item.name, item.pool, "yes" if item.auto_apply else "no", _locked(item), item.source.text) for item in found
+    ]
     output.print_table(
-        ("NAME", "POOL", "AUTO-APPLY", "LOCKED", "PATH"),
+        ("NAME", "POOL", "AUTO-APPLY", "LOCKED", "SOURCE"),
         rows,
         empty="No workspaces. `iacq workspace create NAME --path DIR` makes one.",
     )
@@ -161,7 +169,9 @@ def show(app: App, name: str) -> None:
         return
     facts = {
         "Workspace": found.name,
-        "Path": found.path,
+        found.source.kind.capitalize(): found.source.at,
+        "Ref": found.ref,
+        "Subdir": found.subdir,
         "Pool": found.pool,
         "Auto-apply": "yes" if found.auto_apply else "no",
         "Locked": _locked(found),

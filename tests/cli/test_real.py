@@ -196,6 +196,39 @@ def test_doctor_says_what_terraform_will_see(iacq, home, tmp_path):
     assert "failed  versions" in iacq(None, "doctor", env=given).stdout
 
 
+def test_doctor_wants_git_when_a_workspace_does(iacq, tmp_path, monkeypatch, network):
+    def git() -> dict[str, object]:
+        return {one["name"]: one for one in json.loads(iacq(None, "doctor", "--json").stdout)["checks"]}["git"]
+
+    assert git()["text"].startswith("2.")
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    assert git()["ok"]
+    assert iacq(None, "workspace", "create", "fetched", "--git", "https://h/x").exit_code == 0
+    missing = git()
+    assert not missing["ok"]
+    assert "workspace fetched needs it" in missing["text"]
+    assert "install git" in missing["hint"]
+
+
+def test_what_a_workspace_is_made_of_is_shown(iacq, network):
+    url = "https://host/net.git"
+    assert iacq(None, "workspace", "create", "g", "--git", url, "--ref", "v1", "--subdir", "./prod/").exit_code == 0
+    shown = iacq(None, "workspace", "show", "g").stdout
+    for line in (f"Git:          {url}", "Ref:          v1", "Subdir:       prod"):
+        assert line in shown
+    assert f"{url} at v1, in prod" in iacq(None, "workspace", "list").stdout
+    found = json.loads(iacq(None, "workspace", "show", "g", "--json").stdout)
+    assert [found[key] for key in ("path", "archive", "git", "ref", "subdir")] == [None, None, url, "v1", "prod"]
+    assert iacq(None, "workspace", "update", "g", "--path", "src").exit_code == 0
+    found = json.loads(iacq(None, "workspace", "show", "g", "--json").stdout)
+    assert [found[key] for key in ("archive", "git", "ref", "subdir")] == [None] * 4
+    refused = iacq(None, "workspace", "update", "g", "--git", "https://bob:hunter2@host/x", "--json")
+    assert refused.exit_code == 2
+    assert json.loads(refused.stdout)["error"]["field"] == "--git"
+    assert "hunter2" not in refused.stdout + refused.stderr
+    assert iacq(None, "workspace", "create", "none").exit_code == 2
+
+
 TERMINAL = """
 import sys
 from iacq.cli import cli

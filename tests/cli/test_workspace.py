@@ -34,6 +34,42 @@ def test_create(iacq, tmp_path):
     assert (made.plan_expires, made.auto_apply, secrets) == (259_200_000, True, None)
 
 
+SOURCES = [
+    (["--git", "https://h/x", "--ref", "v1", "--subdir", "a"], {"git": "https://h/x", "ref": "v1", "subdir": "a"}),
+    (["--git", "git@h:x", "--ref", "", "--subdir", ""], {"git": "git@h:x"}),
+    (["--archive", "a.zip", "--subdir", "b"], {"archive": "HERE/a.zip", "subdir": "b"}),
+    (["--path", "src", "--subdir", "b"], {"path": "HERE/src", "subdir": "b"}),
+]
+
+
+@pytest.mark.parametrize(("words", "fields"), SOURCES)
+def test_each_kind_of_source(iacq, tmp_path, words, fields):
+    client = FakeClient()
+    assert iacq(client, "workspace", "create", "net", *words).exit_code == 0
+    assert iacq(client, "workspace", "update", "net", *words).exit_code == 0
+    none = dict.fromkeys(["path", "archive", "git", "ref", "subdir"])
+    expected = none | {name: value.replace("HERE", str(tmp_path)) for name, value in fields.items()}
+    made, changes = created(client)[0], client.called("update_workspace")[0]
+    assert {name: getattr(made, name) for name in none} == expected
+    assert {name: changes[name] for name in none} == expected
+
+
+def test_update_of_a_ref_alone_keeps_the_repository(iacq):
+    client = FakeClient()
+    assert iacq(client, "workspace", "update", "net", "--ref", "v2", "--subdir", "").exit_code == 0
+    changes = client.called("update_workspace")[0]
+    assert (changes["ref"], changes["subdir"]) == ("v2", None)
+    assert not {"path", "archive", "git"} & set(changes)
+
+
+def test_two_sources_are_refused(iacq):
+    client = FakeClient()
+    result = iacq(client, "workspace", "create", "net", "--path", ".", "--git", "https://h/x")
+    assert result.exit_code == 2
+    assert "Field: --git" in result.stderr
+    assert client.calls == []
+
+
 def test_secrets_come_from_files_the_environment_and_stdin(iacq, tmp_path):
     (tmp_path / "file").write_text("one\n\n")
     client = FakeClient()
