@@ -62,7 +62,7 @@ class Spy:
         if command is not None:
             found = [call for call in found if call.command == command]
         if run is not None:
-            found = [call for call in found if Path(call.directory).name.startswith(f"{run}-")]
+            found = [call for call in found if f"/runs/{run}-" in call.directory]
         return found
 
     def commands(self, run: int) -> list[str]:

@@ -29,6 +29,7 @@ T = TypeVar("T")
 POD = "local-1"
 SETTINGS = {
     "MAX_SOURCE": "1MiB",
+    "GIT_PROTOCOLS": "file,http",
     "LEASE": "3s",
     "RENEW": "1s",
     "LEASE_CONFIRM": "1s",
@@ -178,9 +179,11 @@ class System:
 
     # runs
 
-    def workspace(self, name: str, path: Path, **fields: Any) -> Workspace:
+    def workspace(self, name: str, path: Path | None = None, **fields: Any) -> Workspace:
+        """Create a workspace of a directory; with `git` or `archive` of that."""
         secret = fields.pop("secret_variables", None)
-        made = Workspace(name=name, pool="default", path=str(path), auto_apply=False, **fields)
+        place = {} if path is None else {"path": str(path)}
+        made = Workspace(name=name, pool="default", auto_apply=False, **place, **fields)
         return self.client.create_workspace(made, secret_variables=secret)
 
     def plan(self, workspace: str, run_type: str = RunType.PLAN_AND_APPLY, **options: Any) -> Run:

@@ -62,6 +62,28 @@ def test_sources_that_cannot_be_used(system: System, tmp_path):
     assert not system.client.list(workspace="big")
 
 
+def test_sources_that_are_refused_when_they_are_written(system: System, path, tmp_path):
+    for fields, field in (
+        ({"git": "--upload-pack=touch"}, "--git"),
+        ({"git": "ext::sh -c id"}, "--git"),
+        ({"git": "https://host/x"}, "--git"),  # not among the protocols of this system
+        ({"git": "http://bob:hunter2@host/x"}, "--git"),
+        ({"git": "http://host/x", "ref": "--upload-pack=x"}, "--ref"),
+        ({"git": "http://host/x", "subdir": "../.."}, "--subdir"),
+        ({"archive": str(tmp_path / "none.zip")}, "--archive"),
+        ({"archive": str(path / "main.tf")}, "--archive"),
+        ({"path": str(path), "subdir": "nowhere"}, "--subdir"),
+        ({"path": str(path), "ref": "main"}, "--ref"),
+        ({"path": str(path), "git": "http://host/x"}, "--path"),
+        ({}, "--path"),
+    ):
+        with pytest.raises(InvalidInput) as error:
+            system.workspace("refused", **fields)
+        assert (error.value.field, bool(error.value.hint)) == (field, True), fields
+        assert "hunter2" not in refused(error)
+    assert not system.client.workspaces()
+
+
 def test_requests_that_make_no_sense(system: System, path):
     system.workspace("it", path)
     for options in (

@@ -1,6 +1,7 @@
 """What a run is made of: source, variables, options. All of it is frozen when it is enqueued."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -95,6 +96,25 @@ def test_a_queued_run_is_not_changed_by_later_edits(system: System, tmp_path):
     system.client.unlock_workspace("edited")
     assert system.wait(run).status is Status.APPLIED
     assert system.client.outputs("edited")["it"]["value"] == "first old"
+
+
+def test_a_queued_run_of_an_archive_keeps_what_was_read(system: System, tmp_path):
+    """docs/failures.md 5."""
+    inside = configurations.write(tmp_path / "in" / "envs" / "prod", 'module "x" { source = "../../modules/x" }')
+    configurations.write(inside, 'output "it" { value = module.x.it }', "outputs.tf")
+    configurations.write(tmp_path / "in" / "modules" / "x", 'output "it" { value = "as it was" }')
+    archive = shutil.make_archive(str(tmp_path / "archive"), "zip", tmp_path / "in")
+    system.workspace("archived", archive=archive, subdir="envs/prod")
+    system.client.lock_workspace("archived", reason="remove it first")
+    run = system.client.enqueue("archived", "plan_and_apply", auto_apply=True)
+    Path(archive).write_bytes(b"PK\3\4 something else")
+    system.client.unlock_workspace("archived")
+    run = system.wait(run)
+    assert (run.status, run.error_text) == (Status.APPLIED, None)
+    assert system.client.outputs("archived")["it"]["value"] == "as it was"
+    with pytest.raises(InvalidInput, match="not a whole zip"):
+        system.client.enqueue("archived", "plan")
+    assert len(system.client.list(workspace="archived")) == 1
 
 
 @pytest.mark.parametrize(
