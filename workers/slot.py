@@ -15,6 +15,7 @@ from celery.signals import worker_shutting_down
 from iacq import bootstrap, log, tasks
 from iacq.domain.slot import Place
 from iacq.errors import IacqError, Unavailable
+from iacq.keeper import grace
 from iacq.messages import slot_queue
 from iacq.services import agents
 from iacq.services.phases import unfinished
@@ -123,7 +124,11 @@ def _consume(settings: Settings, worker: SlotWorker) -> None:
             # Killed with the agent: nobody asked the pod to stop. Terraform goes on under its keeper, and the process
             # that comes next in this place takes it over.
             os._exit(1)
-        worker.stop_at = worker.core.clock.monotonic() + running_may_last(settings.stop_grace)
+        now = worker.core.clock.monotonic()
+        if worker.stop_at is not None:
+            worker.stop_at = now  # asked again: what runs is interrupted now
+            return
+        worker.stop_at = now + grace.running_may_last(settings.stop_grace)
         threading.Thread(target=_drain, args=(worker,), name="drain", daemon=True).start()
 
     worker_shutting_down.connect(stop_soon, weak=False)
@@ -140,11 +145,6 @@ def _consume(settings: Settings, worker: SlotWorker) -> None:
     )
     node.start()
     sys.exit(node.exitcode)
-
-
-def running_may_last(stop_grace: float) -> float:
-    """Seconds that a running phase still has when its pod is told to stop: the rest is for terraform to stop in."""
-    return max(stop_grace - 120.0, stop_grace / 2)
 
 
 def _drain(worker: SlotWorker) -> None:

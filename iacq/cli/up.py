@@ -10,6 +10,7 @@ from iacq.cli.command import Command, pass_app
 from iacq.cli.happening import Happening
 from iacq.domain import transitions
 from iacq.errors import Unavailable
+from iacq.keeper import grace
 
 _LOOK = 0.5
 """Seconds between two looks at what happened."""
@@ -98,4 +99,5 @@ def _print_stopping(app: App) -> None:
     for run in running:
         output.note(f"  still {run.status}: {wording.title(run)}")
     if running:
-        output.note(f"  They may end within {app.settings.stop_grace:g} s, then terraform is interrupted; ^C hurries.")
+        left = grace.running_may_last(app.settings.stop_grace)
+        output.note(f"  They may end within {left:g} s, then terraform is interrupted; ^C interrupts it now.")

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from iacq.keeper import process, wire
+from iacq.keeper import grace, process, wire
 from iacq.keeper.child import Bell, Child, ChildContext
 from iacq.keeper.forkserver import ForkServer
 from iacq.keeper.orphans import Orphans
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 TEND_SECONDS = 0.1
 """How often the agent looks after programs whose keeper died, while there are some."""
 
-REPORT_SECONDS = 1.0
+REPORT_SECONDS = 3.0
 """How long slots may report after their programs were killed."""
 
 OTHERS_SECONDS = 5.0
@@ -64,7 +64,8 @@ class ProcessTree:
         """Keep the children running until SIGTERM or SIGINT, then end everything.
 
         children: name → what it does after the fork, then it exits; `slot-N` gets the socket of a keeper.
-        stop_grace: seconds that slots have after the first signal; a second one ends them at once.
+        stop_grace: seconds that slots have after the first signal; the second one is forwarded to them, so that they
+        interrupt what runs (`keeper.grace`); the third one ends all at once.
         Returns 0 if all ended within that, 1 if programs or children had to be killed.
         """
         self._children = [Child(name, function) for name, function in children.items()]
@@ -148,11 +149,17 @@ class ProcessTree:
             else:
                 self._orphans.reaped(ended, returncode)
 
-    def _stop(self, grace: float) -> int:
+    def _stop(self, stop_grace: float) -> int:
         slots = [child for child in self._children if child.slot_id is not None]
         for child in slots:
             child.send(signal.SIGTERM)
-        in_time = self._turn_until(self._slots_are_done, grace, or_asked_again=True)
+        deadline = time.monotonic() + stop_grace
+        in_time = self._turn_until(self._slots_are_done, stop_grace, requests=2)
+        if not in_time and self._requests_to_stop == 2:
+            for child in slots:
+                child.send(signal.SIGTERM)
+            left = min(deadline - time.monotonic(), grace.stopping_may_last(stop_grace))
+            in_time = self._turn_until(self._slots_are_done, left, requests=3)
         if not in_time:
             self._kill_programs()
             self._turn_until(lambda: not _living(slots), REPORT_SECONDS)
@@ -169,12 +176,12 @@ class ProcessTree:
         self._clear()
         return 0 if in_time else 1
 
-    def _turn_until(self, condition: Callable[[], bool], seconds: float, *, or_asked_again: bool = False) -> bool:
-        """Go on without starting anything; False: it took too long, or somebody asked to stop again."""
+    def _turn_until(self, condition: Callable[[], bool], seconds: float, *, requests: int | None = None) -> bool:
+        """Go on without starting anything; False: it took too long, or we were asked to stop that many times."""
         deadline = time.monotonic() + seconds
         while not condition():
             left = deadline - time.monotonic()
-            if left <= 0 or (or_asked_again and self._requests_to_stop > 1):
+            if left <= 0 or (requests is not None and self._requests_to_stop >= requests):
                 return False
             self._turn(left)
         return True

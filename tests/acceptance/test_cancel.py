@@ -11,30 +11,9 @@ from tests import processes
 from tests.acceptance import configurations
 from tests.acceptance.configurations import Gate
 from tests.acceptance.conftest import on_both
+from tests.acceptance.stubborn import lines, stubborn
 from tests.acceptance.system import System
 from tests.waiting import wait_until
-
-STUBBORN = """
-if [ "$1" = {command} ]; then
-  trap 'echo interrupted >> {marks}/interrupts' INT
-  echo $$ >> {marks}/pids
-  {more}
-  while [ ! -e {marks}/open ]; do sleep 0.05; done
-  exit 1
-fi
-"""
-"""A terraform that counts interrupts, and ends when it is told to."""
-
-
-def stubborn(system: System, command: str, tmp_path, more: str = ":"):
-    marks = tmp_path / "marks"
-    marks.mkdir()
-    system.spy.hook(STUBBORN.format(command=command, marks=marks, more=more.format(marks=marks)))
-    return marks
-
-
-def lines(file) -> list[str]:
-    return file.read_text().splitlines() if file.exists() else []
 
 
 def free(system: System) -> bool:
@@ -151,7 +130,7 @@ def test_an_apply_that_does_not_end_is_killed_and_interrupted(system: System, tm
 
 
 def test_phases_that_take_too_long_fail(make_system, tmp_path):
-    system = make_system(PLAN_TIMEOUT="1500ms", APPLY_TIMEOUT="1500ms", slots=1)
+    system = make_system(PLAN_TIMEOUT="1500ms", APPLY_TIMEOUT="1500ms", CANCEL_GRACE_APPLY="1s", slots=1)
     system.workspace("slow", configurations.write(tmp_path / "slow", configurations.COUNTED))
     marks = stubborn(system, "apply", tmp_path)
     run = system.plan("slow")
@@ -165,3 +144,23 @@ def test_phases_that_take_too_long_fail(make_system, tmp_path):
     system.spy.hook('if [ "$1" = plan ]; then exec sleep 600; fi')
     run = system.plan("slow")
     assert (run.status, run.error_code, run.tries) == (Status.FAILED, "timeout", 1)
+
+    # It ends well all the same.
+    system.spy.hook('if [ "$1" = apply ]; then trap : INT; sleep 600; trap - INT; fi')
+    run = system.plan("slow")
+    system.confirm(run)
+    run = system.wait(run)
+    assert (run.status, run.error_code) == (Status.APPLIED, None)
+    assert "Interrupting terraform (timeout)" in system.log(run, "apply")
+
+    # It does not end at all.
+    system.spy.hook('if [ "$1" = apply ]; then trap "" INT; sleep 600; fi')
+    run = system.plan("slow", variables={"size": 2})
+    system.confirm(run)
+    run = system.wait(run, Status.APPLY_INTERRUPTED)
+    assert run.status is Status.APPLY_INTERRUPTED
+    assert "killed after its grace (timeout)" in run.error_text
+    evidence = system.client.evidence(run.id)
+    assert (evidence.end_proven, evidence.state.serial_before, evidence.state.serial_now) == (True, 1, 1)
+    system.client.resolve(run.id, applied=False, comment="nothing was made")
+    assert system.plan("slow", variables={"size": 2}).changes.add == 1

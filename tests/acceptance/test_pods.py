@@ -6,6 +6,7 @@ from iacq.domain.run import StartTier, Status
 from tests import processes
 from tests.acceptance import configurations
 from tests.acceptance.conftest import on_both
+from tests.acceptance.stubborn import lines, stubborn
 from tests.acceptance.system import POD, System
 from tests.waiting import wait_until
 
@@ -66,6 +67,47 @@ def test_what_does_not_end_within_the_grace_is_interrupted_once(system: System, 
     system.spy.restore()
     system.start_agent()
     assert system.wait(plans, Status.APPLY_PENDING).status is Status.APPLY_PENDING
+
+
+def test_a_terraform_that_does_not_stop_is_killed_with_all_it_started(system: System, tmp_path):
+    """docs/failures.md 29: one SIGINT, the grace, then SIGKILL; a person learns what is known."""
+    system.stop(POD)
+    system.start_agent(STOP_GRACE="3s")
+    system.workspace("deaf", configurations.write(tmp_path / "deaf", configurations.COUNTED))
+    run = system.plan("deaf")
+    marks = stubborn(system, "apply", tmp_path, "setsid sh -c 'trap : INT TERM; echo $$ >> {marks}/pids; sleep 600' &")
+    system.confirm(run)
+    wait_until(lambda: len(lines(marks / "pids")) == 2, 20, "the apply and its grandchild run")
+    assert system.stop(POD) == 1
+    assert lines(marks / "interrupts") == ["interrupted"]
+    assert not any(processes.is_alive(int(pid)) for pid in lines(marks / "pids"))
+    run = system.client.get(run.id)
+    assert (run.status, run.error_code) == (Status.APPLY_INTERRUPTED, "interrupted")
+    evidence = system.client.evidence(run.id)
+    assert (evidence.cause, evidence.end_proven, evidence.resources) == ("end_unknown", True, ())
+    assert system.client.resolve(run.id, applied=False, comment="nothing was made").status is Status.FAILED
+
+
+def test_an_apply_that_has_not_begun_does_not_begin_in_a_stopping_pod(system: System, tmp_path, gate):
+    """It was claimed, and prepares a cold start: it goes back, uncounted, and the next pod applies it."""
+    system.workspace("early", configurations.write(tmp_path / "early", configurations.COUNTED))
+    run = system.plan("early")
+    system.stop(POD)
+    system.start_agent()
+    system.spy.hook(f'if [ "$1" = init ]; then {gate.script}; fi')
+    system.confirm(run)
+    gate.reached()
+    stopping = threading.Thread(target=system.stop, args=(POD,))
+    stopping.start()
+    wait_until(lambda: not any(slot.usable for slot in system.client.slots()), 10, "the slots are closed")
+    gate.open()
+    stopping.join()
+    back = system.client.get(run.id)
+    assert (back.status, back.tries, back.effects_at) == (Status.CONFIRMED, 0, None)
+    assert "apply" not in system.spy.commands(run.id)
+    system.start_agent()
+    assert system.wait(run).status is Status.APPLIED
+    assert len(system.spy.calls("apply", run=run.id)) == 1
 
 
 def test_without_terraform_a_run_says_what_is_missing(system: System, tmp_path):

@@ -26,12 +26,18 @@ resource "terraform_data" "slow" {
 """
 
 
+FIRST_THEN_SLOW = """
+resource "terraform_data" "first" {}
+""" + SLOW.replace('"slow" {', '"slow" {\n  depends_on = [terraform_data.first]')
+
+
 class Machine:
     """One HOME, and `iacq` as it is called there."""
 
     def __init__(self, home: Path, python_path: Path | None = None) -> None:
         self.home = home
         self.directory = home.parent
+        self.log = self.directory / "up.log"
         self.environment = {**os.environ, "IACQ_HOME": str(home), "IACQ_DISK_FLOOR": "1MiB"}
         if python_path is not None:
             self.environment["PYTHONPATH"] = str(python_path)
@@ -56,7 +62,7 @@ class Machine:
     @contextlib.contextmanager
     def up(self, *words: str) -> Iterator[subprocess.Popen[str]]:
         """Run `iacq up`; at the end it is stopped with ^C."""
-        log = self.directory / "up.log"
+        log = self.log
         with log.open("a") as output:
             program = subprocess.Popen(
                 [sys.executable, "-P", "-m", "iacq.cli", "up", *words],
@@ -125,6 +131,27 @@ def test_a_second_up_is_refused_and_interrupt_leaves_nothing(machine: Machine) -
         assert f"process {program.pid}" in refused.stderr
         assert machine.iacq("doctor").returncode == 0
     assert program.returncode == 0
+    assert not processes.working_in(machine.home)
+
+
+def test_the_first_interrupt_names_what_runs_and_the_second_one_stops_it(machine: Machine) -> None:
+    """docs/failures.md 29: terraform is interrupted once, and what it made is known."""
+    source, ledger, go = machine.directory / "source", machine.directory / "ledger", machine.directory / "go"
+    source.mkdir()
+    (source / "main.tf").write_text(FIRST_THEN_SLOW % (ledger, go))
+    with machine.up() as program:
+        machine.json("workspace", "create", "net", "--path", str(source))
+        run = machine.json("apply", "net", "--auto-approve", "--detach")
+        wait_until(ledger.exists, 60, "terraform applies")
+        program.send_signal(signal.SIGINT)
+        said = f"still applying: run {run['id']} (plan_and_apply of net)"
+        wait_until(lambda: said in machine.log.read_text(), 15, "it is named")
+        assert "They may end within 15 s" in machine.log.read_text()
+        program.send_signal(signal.SIGINT)
+        assert program.wait(14) == 0
+        ended = machine.json("show", str(run["id"]))
+        assert (ended["status"], ended["error"]["code"]) == ("failed", "stopped")
+        assert "terraform_data.first" in machine.json("state", "show", "net")
     assert not processes.working_in(machine.home)
 
 

@@ -50,6 +50,21 @@ def stubborn(context: ChildContext) -> None:
     idle(context)
 
 
+def hurried(context: ChildContext) -> None:
+    """Write down each request to end; obey the second one."""
+    asked = 0
+
+    def note(_number: int, _frame: FrameType | None) -> None:
+        nonlocal asked
+        asked += 1
+        (ROOT / f"{context.name}.asked").write_text(str(asked))
+
+    signal.signal(signal.SIGTERM, note)
+    say_hello(context)
+    while asked < 2:
+        time.sleep(0.02)
+
+
 def work(context: ChildContext) -> None:
     """Run ROOT/<slot>.order or go on with it, and write ROOT/<slot>.ended. SIGTERM: end after it."""
     leaving = False

@@ -301,11 +301,24 @@ def test_after_the_grace_everything_is_killed(agent: Agent, tmp_path: Path) -> N
     assert agent.report()[1:] == (-9, ["SIGKILL"])  # the slot could still report
 
 
-def test_a_second_request_ends_the_grace(agent: Agent) -> None:
+def test_a_third_request_ends_the_grace(agent: Agent) -> None:
     agent.start("stubborn", slots=2, grace=600)
     assert agent.process is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        agent.process.send_signal(number)
+        with pytest.raises(subprocess.TimeoutExpired):
+            agent.process.wait(0.2)
     agent.process.send_signal(signal.SIGINT)
-    agent.process.send_signal(signal.SIGTERM)
     begin = time.monotonic()
     assert agent.process.wait(20) == 1
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 15
+
+
+def test_a_second_request_is_forwarded_and_shortens_the_grace(agent: Agent, tmp_path: Path) -> None:
+    agent.start("hurried", grace=600)
+    assert agent.process is not None
+    asked = tmp_path / "slot-1.asked"
+    for number, heard in ((signal.SIGTERM, "1"), (signal.SIGINT, "2")):
+        agent.process.send_signal(number)
+        wait_until(lambda heard=heard: asked.exists() and asked.read_text() == heard)
+    assert agent.process.wait(20) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from iacq.domain.transitions import Cause
 from iacq.errors import IacqError, Unavailable
 from iacq.messages import DISPATCH
 from iacq.ports import EndUnknown
-from iacq.services.phases import apply, plan
+from iacq.services.phases import apply, ending, plan
 from iacq.services.phases.context import PhaseContext, SlotWorker
 from iacq.services.phases.job import NotStarted, PodStopping
 from iacq.services.phases.lease import Cancelled, Lease, LeaseLost
@@ -105,6 +106,7 @@ def _run_plan(ctx: PhaseContext) -> None:
     planned = Planned()
     try:
         for stage, timing, step in plan.STEPS:
+            _check_stopping(ctx, ctx.worker.stop_at)
             ctx.lease.enter(stage)
             with _timed(ctx, timing):
                 step(ctx, planned)
@@ -129,6 +131,12 @@ def _run_plan(ctx: PhaseContext) -> None:
         ctx.core.ring(bell)
     elif run.status is Status.CONFIRMED:
         ctx.core.ring_control(DISPATCH)
+
+
+def _check_stopping(ctx: PhaseContext, stop_at: float | None) -> None:
+    """Raise PodStopping if no further step may begin. stop_at: monotonic seconds; None: the pod is not stopping."""
+    if stop_at is not None and ctx.core.clock.monotonic() >= stop_at:
+        raise PodStopping
 
 
 @contextlib.contextmanager
@@ -202,7 +210,7 @@ def _run_apply(ctx: PhaseContext) -> None:
         ctx.persist(lambda: ctx.core.database.attempt(owning.finish_apply, ctx.hold, Status.FAILED, **values))
         return
     if directory is not None:
-        apply.follow(ctx, directory, ctx.hold.fence)
+        ending.follow(ctx, directory, ctx.hold.fence)
 
 
 def _prepare_and_start(ctx: PhaseContext) -> Any:
@@ -217,4 +225,6 @@ def _prepare_and_start(ctx: PhaseContext) -> Any:
         with _timed(ctx, "init"):
             apply.init_cold(ctx)
     ctx.lease.check()
+    # Nothing was applied yet: in a pod that is told to stop it does not begin, and another pod applies it.
+    _check_stopping(ctx, None if ctx.worker.stop_at is None else -math.inf)
     return apply.start(ctx, tier)
