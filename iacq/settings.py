@@ -117,6 +117,7 @@ class Settings:
         "where control worker and agent serve /metrics and /healthz, as host:port; none or off: nowhere",
         optional_endpoint,
     )
+    database_timeout: float = _setting("15s", "how long an answer of PostgreSQL is awaited", positive_duration)
     lease: float = _setting("45s", "how long a claim holds without renewal", duration)
     renew: float = _setting("15s", "how often it is renewed", duration)
     lease_confirm: float = _setting("20s", "apart are the two looks that judge a lease lost", duration)

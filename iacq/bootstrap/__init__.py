@@ -72,7 +72,7 @@ def _client_app(settings: Settings) -> Celery:
 
 
 def _core(settings: Settings, *, pool_size: int) -> Core:
-    database = Database(settings.sqlalchemy_url, pool_size=pool_size)
+    database = Database(settings.sqlalchemy_url, pool_size=pool_size, patience=settings.database_timeout)
     return Core(
         settings=settings,
         database=database,

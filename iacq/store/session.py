@@ -96,9 +96,21 @@ class Transaction:
 class Database:
     """The engine, made at first use (after any fork)."""
 
-    def __init__(self, url: str, *, clock: Callable[[], int] | None = None, pool_size: int = 5) -> None:
-        """Prepare; nothing is opened yet. clock: ms since the epoch, only for tests with a virtual clock."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        clock: Callable[[], int] | None = None,
+        pool_size: int = 5,
+        patience: float | None = None,
+    ) -> None:
+        """Prepare; nothing is opened yet.
+
+        clock: ms since the epoch, only for tests with a virtual clock. patience: seconds that an answer of PostgreSQL
+        is awaited; None: for ever (a migration may take long).
+        """
         self.url = url
+        self._patience = patience
         self._clock = clock
         self._pool_size = pool_size
         self._engine: sa.Engine | None = None
@@ -107,7 +119,7 @@ class Database:
     def engine(self) -> sa.Engine:
         """The SQLAlchemy engine of this process."""
         if self._engine is None:
-            self._engine = _make_engine(self.url, self._pool_size)
+            self._engine = _make_engine(self.url, self._pool_size, self._patience)
             setattr(self._engine.dialect, VIRTUAL_CLOCK, self._clock)
         return self._engine
 
@@ -189,13 +201,13 @@ def _unavailable(error: Exception) -> Unavailable:
     )
 
 
-def _make_engine(url: str, pool_size: int) -> sa.Engine:
+def _make_engine(url: str, pool_size: int, patience: float | None) -> sa.Engine:
     if url.startswith("sqlite"):
         engine = sa.create_engine(url, pool_size=pool_size, max_overflow=10, connect_args={"timeout": 15})
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _begin_immediate)
         return engine
-    connect_args = {
+    connect_args: dict[str, Any] = {
         "connect_timeout": 5,
         "keepalives_idle": 10,
         "keepalives_interval": 5,
@@ -203,6 +215,10 @@ def _make_engine(url: str, pool_size: int) -> sa.Engine:
         "tcp_user_timeout": 15000,
         "application_name": "iacq",
     }
+    if patience is not None:
+        from iacq.store import patience as waiting  # psycopg2 is imported only where PostgreSQL is used
+
+        connect_args["connection_factory"] = waiting.connection_class(patience)
     return sa.create_engine(url, pool_size=pool_size, max_overflow=10, pool_timeout=10, connect_args=connect_args)
 
 

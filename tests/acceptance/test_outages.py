@@ -4,13 +4,14 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import redis
 
 from iacq import messages
 from iacq.domain.run import Phase, StartTier, Status
+from iacq.errors import Unavailable
 from iacq.messages import Doorbell
 from iacq.store.protocol import waiting
 from iacq.store.schema import outbox
@@ -110,18 +111,24 @@ def test_no_control_worker_and_no_beat_for_a_while(system: System, tmp_path):
     assert system.client.get(later.id).status is Status.APPLY_PENDING
 
 
-@pytest.mark.parametrize("system", ["postgresql"], indirect=True)
-def test_terraform_goes_on_while_the_database_is_away(
-    system: System, postgres_server: servers.Postgres, tmp_path, gate
+def test_terraform_goes_on_while_the_database_hangs(
+    make_system: Callable[..., System], postgres_server: servers.Postgres, tmp_path, gate
 ):
     """docs/failures.md 26: an outage makes no lease expire, and the result is reported afterwards."""
+    system = make_system("postgresql", slots=1, DATABASE_TIMEOUT="1s")
     system.workspace("away", configurations.write(tmp_path / "away", gate.configuration()))
     run = system.plan("away")
     system.confirm(run)
     gate.reached()
     launch = system.fleet().launch(run.id)
     longer = system.settings.lease + system.settings.lease_confirm + 1
+    mark = system.mark()
     with postgres_away(postgres_server):
+        began = time.monotonic()
+        with pytest.raises(Unavailable, match="no answer within 1 s"):
+            system.client.get(run.id)
+        assert time.monotonic() - began < 5
+        wait_until(lambda: system.said("lease not renewed", mark), 10, "its owner gives up waiting, and goes on")
         gate.open()
         wait_until(lambda: not launch.running, 20, "terraform ends")
         ended = time.monotonic()

@@ -19,6 +19,8 @@ _ENDING = 0.25
 """Seconds that a phase takes to say that it is over, once its end is stored: then nothing was lost."""
 _GATHER = 0.05
 """Seconds between a call to renew at once and the renewal: quick steps that follow each other need one."""
+_SOONER = 5
+"""A renewal that the database did not answer is repeated this much sooner."""
 
 
 class LeaseLost(Exception):  # noqa: N818 - it says what happened
@@ -89,27 +91,32 @@ class Lease:
             raise Cancelled
 
     def _renew_for_ever(self) -> None:
+        every = self._core.settings.renew
+        answered = True
         while True:
-            if self._wake.wait(self._core.settings.renew):
+            # After an outage all owners must be heard of before their leases are judged.
+            if self._wake.wait(every if answered else every / _SOONER):
                 self._over.wait(_GATHER)
             self._wake.clear()  # before the look at `over`: who sets both in between is seen, or wakes the next round
             if self._over.is_set() or self.lost:
                 return
-            self._renew()
+            answered = self._renew()
 
-    def _renew(self) -> None:
+    def _renew(self) -> bool:
+        """Renew once; tells whether the database answered."""
         lease, stage = self._core.settings.lease, self.stage
         began = self._core.clock.boottime()
         try:
             run = self._core.database.attempt(owning.renew, self.hold, lease_ms=int(lease * 1000), stage=stage)
         except Unavailable as error:
             logger.warning("lease not renewed: %s", error.message, extra=log.ids(run=self.hold.run_id))
-            return
+            return False
         if run is None:
             if self._over.wait(_ENDING):
-                return
+                return True
             self.lost = True
             logger.warning("the run is not ours any more", extra=log.ids(run=self.hold.run_id))
-            return
+            return True
         self.valid_until = began + lease
         self.cancel_requested = self.cancel_requested or run.cancel_requested_at is not None
+        return True

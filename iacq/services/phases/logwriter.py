@@ -7,12 +7,14 @@ import threading
 from concurrent.futures import Executor
 from pathlib import Path
 
+from sqlalchemy.exc import IntegrityError
+
 from iacq import log
 from iacq.domain.run import Phase
 from iacq.errors import Unavailable
 from iacq.services.core import Core
 from iacq.store import logs
-from iacq.store.session import Raced
+from iacq.store.session import DATABASE_UNAVAILABLE, Raced
 
 logger = log.get(__name__)
 
@@ -42,6 +44,7 @@ class LogWriter:
         self._run_id = run_id
         self._phase = phase
         self._start: int | None = None  # bytes that are stored; None: not asked yet
+        self._uncertain = False  # the database did not answer: what was last sent may be stored, or not
         self._pending: list[str] = []
         self._file: Path | None = None  # how far the output of the present command is logged
         self._noted = 0
@@ -85,9 +88,12 @@ class LogWriter:
                     # Without the note a successor logs some lines twice; the directory goes once the run is not ours.
                     with contextlib.suppress(OSError):
                         file.write_text(str(noted))
-            except Unavailable:
+            except (Unavailable, IntegrityError) as error:
+                self._uncertain = True
                 with self._lock:
                     self._pending.insert(0, text[stored:])
+                if isinstance(error, IntegrityError):  # such a commit was made only now
+                    raise Unavailable("the log is being stored", code=DATABASE_UNAVAILABLE) from error
                 raise
             except Raced:
                 logger.info("its log is not ours to write any more", extra=log.ids(run=self._run_id))
@@ -102,16 +108,21 @@ class LogWriter:
         with self._core.database.transaction() as tx:
             if self._start is None:
                 self._start = logs.size(tx, self._run_id, self._phase)
-            logs.append(
-                tx,
-                self._run_id,
-                self._phase,
-                start=self._start,
-                text=text,
-                fence=self.fence,
-                effects=self.effects_fence,
-            )
+            # A commit that nobody answered may have been made all the same: then a beginning of the text is there.
+            already = logs.size(tx, self._run_id, self._phase) - self._start if self._uncertain else 0
+            rest = text.encode()[already:].decode()
+            if rest:
+                logs.append(
+                    tx,
+                    self._run_id,
+                    self._phase,
+                    start=self._start + already,
+                    text=rest,
+                    fence=self.fence,
+                    effects=self.effects_fence,
+                )
         self._start += len(text.encode())
+        self._uncertain = False
 
     def _work(self) -> None:
         while True:
