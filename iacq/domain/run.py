@@ -64,6 +64,7 @@ class RunOptions:
     replacements: tuple[str, ...] = ()
     refresh: bool = True
     parallelism: int | None = None  # None: terraform's default
+    unlock: str | None = None  # id of a lock in the configuration's own backend, removed before the plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +96,7 @@ class Run:
     tries: int  # claims of the present phase
     fence: int  # grows with each claim and each taking-away; every write of an owner names it
     owner: str | None  # agent id / slot / process boot of the claim that holds the run
-    lease_until: int | None
+    lease_until: int | None  # ms; of an interrupted apply: of its last lease
     queue: str | None  # `pod.slot` where it is queued or running
     plan_fence: int | None  # fence of the claim that made the stored plan: names its directory
     effects_at: int | None  # when the point of no return was passed
@@ -126,3 +127,8 @@ class Run:
     queued_at: int | None  # when the present phase could have started: enqueued, or confirmed
     started_at: int | None
     completed_at: int | None
+
+    @property
+    def planned_state(self) -> Mapping[str, Any] | None:
+        """Lineage and serial of the managed state at the plan; None: another backend keeps it, or nothing is planned."""
+        return self.fingerprint.get("state") if self.fingerprint else None

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 from iacq.domain import state_file
+from iacq.domain.run import Run
 from iacq.domain.source import SourceLocation
 from iacq.errors import InvalidInput, NotFound
 from iacq.ports import SourceFacts
-from iacq.services.core import Core, bound_to
-from iacq.store import runs, states, workspaces
+from iacq.services.core import Core, bound_to, load_artifact
+from iacq.store import artifacts, runs, states, workspaces
 from iacq.store.session import Transaction
 from iacq.store.states import NewState, StateVersion
+
+ERRORED = "errored_state"
+"""Kind of the artifact: the state that terraform could not store, as its errored.tfstate had it."""
 
 
 def _bound(workspace: str) -> str:
@@ -66,6 +71,34 @@ def pull(core: Core, workspace: str, version: int | None = None) -> bytes:
     if sealed is None:
         raise NotFound(f"workspace {workspace} has no state version {version}", field="version")
     return core.sealer.open(sealed, bound_to=_bound(workspace))
+
+
+def pull_errored(core: Core, workspace: str, run: Run) -> bytes:
+    """Return the errored.tfstate that a run of this workspace left. Raises NotFound."""
+    if run.workspace != workspace:
+        raise NotFound(f"run {run.id} is one of workspace {run.workspace}", field="--errored")
+    if core.database.read(artifacts.find, run.id, ERRORED) is None:
+        raise NotFound(
+            f"run {run.id} left no errored.tfstate: its state was stored, or it wrote none", field="--errored"
+        )
+    return load_artifact(core, workspace, run.id, ERRORED)
+
+
+def save_file(
+    core: Core, workspace: str, file: Path, *, run_id: int, fence: int, effects_fence: int | None
+) -> StateVersion | None:
+    """Save the state file that an apply left, as a version; None: there is none.
+
+    Raises InvalidInput if it cannot be read, Conflict if it does not follow the newest version, PhaseFailed, Raced.
+    """
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        return None
+    new = prepare(core, workspace, data)
+    if new is None:
+        return None
+    return core.database.run(save, workspace, new, run_id=run_id, fence=fence, effects_fence=effects_fence)
 
 
 def save(

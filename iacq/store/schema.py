@@ -234,7 +234,9 @@ states = sa.Table(
     sa.Column("sha256", sa.String(64), nullable=False),
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("resources", sa.Integer, nullable=False),
-    sa.Column("run_id", sa.BigInteger),  # NULL: imported by a person
+    sa.Column("run_id", sa.BigInteger),  # NULL: imported or pushed by a person
+    sa.Column("pushed_by", sa.String(200)),  # NULL: not pushed
+    sa.Column("reason", sa.Text),  # why it was pushed
     sa.Column("created_ms", sa.BigInteger, nullable=False),
     sa.Column("sealed", sa.LargeBinary, nullable=False),
 )
@@ -247,6 +249,8 @@ working_states = sa.Table(
     sa.Column("lineage", sa.String(100), nullable=False),
     sa.Column("serial", sa.BigInteger, nullable=False),
     sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("resources", sa.Integer, nullable=False),
     sa.Column("updated_ms", sa.BigInteger, nullable=False),
     sa.Column("sealed", sa.LargeBinary, nullable=False),
 )

@@ -108,6 +108,12 @@ def hold(tx: Transaction, name: str) -> None:
     get(tx, name)
 
 
+def hold_alone(tx: Transaction, name: str) -> None:
+    """Keep the dispatch of state-changing runs from beginning until this transaction ends. Raises NotFound."""
+    tx.execute(sa.select(workspaces.c.name).where(workspaces.c.name == name).with_for_update())
+    get(tx, name)
+
+
 def secrets_of(tx: Transaction, name: str) -> bytes | None:
     """Return the sealed secret variables."""
     return tx.execute(sa.select(workspaces.c.secrets).where(workspaces.c.name == name)).scalar()
@@ -157,8 +163,7 @@ def delete(tx: Transaction, name: str, *, force: bool) -> None:
 
     Raises Conflict with unended runs, or with a state that has resources (unless forced).
     """
-    tx.execute(sa.select(workspaces.c.name).where(workspaces.c.name == name).with_for_update())
-    get(tx, name)
+    hold_alone(tx, name)
     unended = (
         tx.execute(
             sa.select(runs.c.id)

@@ -9,6 +9,7 @@ import pytest
 
 from tests import servers
 from tests.acceptance.configurations import Gate
+from tests.acceptance.http_backend import HttpBackend
 from tests.acceptance.system import System
 
 MARKS = pytest.StashKey[list[tuple[System, dict[Path, int]]]]()
@@ -134,6 +135,13 @@ def gate(tmp_path: Path) -> Iterator[Gate]:
     made = Gate(tmp_path / "gate")
     yield made
     made.open()
+
+
+@pytest.fixture
+def backend() -> Iterator[HttpBackend]:
+    """Serve states and locks on loopback."""
+    with HttpBackend().serving() as serving:
+        yield serving
 
 
 on_both = pytest.mark.parametrize("system", BOTH, indirect=True)

@@ -1,15 +1,13 @@
 """The state: managed by iacq, or kept by the configuration's own backend."""
 
-import http.server
 import json
-import threading
-from collections.abc import Iterator
 
 import pytest
 
 from iacq.domain.run import Status
 from iacq.errors import Conflict, InvalidInput, NotFound
 from tests.acceptance import configurations
+from tests.acceptance.http_backend import HttpBackend
 from tests.acceptance.system import System
 
 FAILS = """
@@ -74,52 +72,41 @@ def test_a_local_backend_is_managed_wherever_it_wants_its_file(system: System, t
     assert system.plan("local").status is Status.PLANNED_AND_FINISHED
 
 
-class Backend(http.server.BaseHTTPRequestHandler):
-    """terraform's own protocol: GET, POST, LOCK, UNLOCK."""
-
-    states: dict[str, bytes]
-
-    def do_GET(self):
-        state = self.states.get(self.path.split("?")[0])
-        self._answer(200 if state else 404, state or b"")
-
-    def do_POST(self):
-        self.states[self.path.split("?")[0]] = self.rfile.read(int(self.headers["Content-Length"]))
-        self._answer(200)
-
-    def _answer(self, code, body=b""):
-        self.send_response(code)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def backend() -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Serve states on loopback; gives the address, and the states by path."""
-    states: dict[str, bytes] = {}
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Backend,), {"states": states}))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", states
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_a_configuration_with_its_own_backend_keeps_it(system: System, tmp_path, backend):
-    address, states = backend
-    text = f'terraform {{\n  backend "http" {{ address = "{address}/mine" }}\n}}\n' + configurations.COUNTED
+def test_a_configuration_with_its_own_backend_keeps_it(system: System, tmp_path, backend: HttpBackend):
+    text = backend.configuration("mine", configurations.COUNTED)
     system.workspace("own", configurations.write(tmp_path / "own", text))
     applied = system.apply("own", variables={"size": 2})
     assert (applied.status, applied.error_text) == (Status.APPLIED, None)
-    assert len(json.loads(states["/mine"])["resources"][0]["instances"]) == 2
+    assert len(json.loads(backend.states["mine"])["resources"][0]["instances"]) == 2
     assert not system.client.states("own")
     assert system.client.outputs("own")["size"]["value"] == 2
     assert "kept by the configuration's own backend (http)" in system.log(applied, "plan")
+
+
+def test_a_state_that_its_backend_does_not_take_is_kept(system: System, tmp_path, backend: HttpBackend):
+    """docs/failures.md 29: terraform's errored.tfstate outlives the directory, and the run says how to push it."""
+    text = backend.configuration("full", configurations.COUNTED)
+    system.workspace("full", configurations.write(tmp_path / "full", text))
+    run = system.plan("full")
+    backend.takes_writes = False
+    system.confirm(run)
+    run = system.wait(run)
+    assert (run.status, run.error_code) == (Status.FAILED, "state_not_saved")
+    assert f"iacq state pull full --errored {run.id}" in run.error_text
+    assert "terraform state push" in run.error_text
+    assert "errored.tfstate" in system.log(run, "apply")
+
+    kept = system.client.pull_errored_state("full", run.id)
+    assert len(json.loads(kept)["resources"][0]["instances"]) == 1
+    backend.states["full"] = kept  # as `terraform state push` does it
+    backend.takes_writes = True
+    again = system.plan("full")
+    assert again.status is Status.PLANNED_AND_FINISHED
+    with pytest.raises(NotFound, match="left no errored"):
+        system.client.pull_errored_state("full", again.id)
+    with pytest.raises(Conflict) as refused:
+        system.client.push_state("full", kept)
+    assert refused.value.code == "own_backend"
 
 
 def test_a_state_in_the_source_is_neither_lost_nor_taken_silently(system: System, tmp_path):

@@ -94,7 +94,9 @@ def test_the_working_state_lasts_until_a_version_is_added(world: World) -> None:
             fence=run.fence,
             effects_fence=run.effects_fence,
         )
-    assert world.database.read(states.working, "network") == (run.id, b"a-2")
+    working = world.database.read(states.working, "network")
+    assert working is not None
+    assert (working.run_id, working.serial, working.resources) == (run.id, 2, 2)
     with pytest.raises(Raced):
         world.do(service.save_working, "network", state(3), run_id=run.id, fence=run.fence - 1, effects_fence=None)
     add(world, state(2), run)

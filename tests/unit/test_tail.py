@@ -4,7 +4,7 @@ import io
 import os
 from collections.abc import Iterable
 
-from iacq.services.phases.job import Tail
+from iacq.services.phases.output import Tail
 
 
 class Growing:

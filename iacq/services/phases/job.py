@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import enum
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from iacq import log
-from iacq.domain import terraform_events
 from iacq.domain.run import Phase
-from iacq.domain.terraform_events import Event, Progress
+from iacq.domain.terraform_events import Progress
 from iacq.errors import Conflict, PhaseFailed, Unavailable
-from iacq.ports import KEEPER_BUSY, KEEPER_GONE, EndUnknown, Job
+from iacq.ports import KEEPER_BUSY, KEEPER_GONE, Ended, EndUnknown, Job
 from iacq.services.phases.context import PhaseContext
 from iacq.services.phases.lease import Cancelled, LeaseLost
+from iacq.services.phases.output import Output
 
 logger = log.get(__name__)
 
 _LOOK = 0.1
 """Seconds between two looks at the output; the end of the command is noticed at once."""
-_READ = 1024 * 1024
-_LONGEST_LINE = 16 * 1024 * 1024
 
 
 class Stopped(enum.StrEnum):
@@ -129,79 +125,26 @@ def follow(
 ) -> Outcome:
     """Follow a started command: its output into the log, a cancel or time-out to its keeper.
 
-    name: what people call the program; deadline: monotonic seconds, if it ends before the phase's.
+    name: what people call the program; deadline: monotonic seconds, if it ends before the phase's. Raises
+    ports.EndUnknown, after what it had printed was logged.
     """
-    progress = Progress()
     stopper = _Stopper(ctx, directory, name, ctx.deadline if deadline is None else min(deadline, ctx.deadline))
-    logged = ctx.log.follow_file(directory / "logged")
-    with contextlib.ExitStack() as opened:
-        tail = Tail(_reader(opened, directory / "out"))
-        while True:
-            ended = ctx.worker.keeper.wait(directory, _LOOK)
-            for line in tail.lines(ended=ended is not None):
-                event = terraform_events.parse(line)
-                progress.update(event)
-                # What an earlier process of this slot logged before it died is not logged again.
-                if show and event.kind not in hidden and tail.offset > logged:
-                    _show(ctx, event)
-                    ctx.log.note(tail.offset)
-            if ended is not None:
-                break
-            stopper.look()
-    for line in (directory / "err").read_bytes().splitlines():
-        event = terraform_events.parse(line)
-        progress.update(event)
-        if event.kind not in hidden:
-            _show(ctx, event)
-    return Outcome(returncode=ended.returncode, wall_ms=ended.wall_ms, progress=progress, stopped=stopper.reason)
-
-
-def _reader(opened: contextlib.ExitStack, path: Path) -> Callable[[int], bytes]:
-    """Read on in a file that the command creates a moment after it was started."""
-    file: BinaryIO | None = None
-
-    def read(size: int) -> bytes:
-        nonlocal file
-        if file is None:
+    with Output(ctx.log, directory, show=show, hidden=hidden) as output:
+        ended: Ended | None = None
+        while ended is None:
             try:
-                file = opened.enter_context(path.open("rb"))
-            except FileNotFoundError:
-                return b""
-        return file.read(size)
-
-    return read
-
-
-def _show(ctx: PhaseContext, event: Event) -> None:
-    text = terraform_events.render(event)
-    if text is not None:
-        ctx.log.write(text)
-
-
-class Tail:
-    """Cuts what a file grows by into lines. A line without an end is held back until it has one, or all has ended."""
-
-    def __init__(self, read: Callable[[int], bytes]) -> None:
-        self.offset = 0  # bytes up to the end of the line that was yielded last
-        self._read = read
-        self._rest = b""
-
-    def lines(self, *, ended: bool) -> Iterator[bytes]:
-        """Yield the lines that are complete now; with `ended` the last one too."""
-        while data := self._read(_READ):
-            *complete, self._rest = (self._rest + data).split(b"\n")
-            for line in complete:
-                self.offset += len(line) + 1
-                yield line
-            if len(self._rest) > _LONGEST_LINE:
-                yield self._take_rest()
-        if ended and self._rest:
-            yield self._take_rest()
-
-    def _take_rest(self) -> bytes:
-        line, self._rest = self._rest, b""
-        self.offset += len(line)
-        return line
+                ended = ctx.worker.keeper.wait(directory, _LOOK)
+            except EndUnknown:
+                output.take(ended=True)
+                raise
+            output.take(ended=ended is not None)
+            if ended is None:
+                stopper.look()
+    reason = stopper.reason
+    if reason is None and ended.signals:
+        # Not from us: a predecessor in this slot carried out a cancel, or the agent ended the pod's grace.
+        reason = Stopped.CANCELLED if ctx.lease.cancel_requested else Stopped.STOPPING
+    return Outcome(returncode=ended.returncode, wall_ms=ended.wall_ms, progress=output.progress, stopped=reason)
 
 
 class _Stopper:

@@ -16,7 +16,7 @@ from iacq.domain.transitions import Cause
 from iacq.keeper import files
 from iacq.keeper.files import JobDirectory
 from iacq.messages import DISPATCH
-from iacq.services.phases import apply, runner
+from iacq.services.phases import ending, remains, runner
 from iacq.services.phases.context import SlotWorker
 from iacq.services.phases.lease import Lease
 from iacq.store import runs, slots
@@ -69,8 +69,11 @@ def _settle_apply(worker: SlotWorker, run: Run, found: JobDirectory) -> bool:
         )
     if result is None and not files.is_alive(found.path):
         # Nobody is left who could tell. Only an interrupted run has nobody who may still tell it.
-        proven = worker.core.database.attempt(recovering.prove_end, run.id, found.fence)
-        return proven is not None
+        if run.status is not Status.APPLY_INTERRUPTED:
+            return False
+        if worker.core.database.read(slots.held_by, run.id) is None:
+            return True  # its end was proven before, and what it left was kept then
+        return remains.collect(worker, run, found.path, found.fence)
     return _adopt(worker, run, found.path, found.fence)
 
 
@@ -92,7 +95,7 @@ def _adopt(worker: SlotWorker, run: Run, directory: Path, effects_fence: int) ->
     )
     with runner.held(worker, adopted, lease, began) as ctx:
         ctx.log.write(f"Adopted by a new process of slot {place.queue}; terraform went on meanwhile")
-        apply.continue_apply(ctx, directory, effects_fence)
+        ending.continue_apply(ctx, directory, effects_fence)
     core.ring_control(DISPATCH)
     return True
 

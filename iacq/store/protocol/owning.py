@@ -233,7 +233,6 @@ def interrupt(tx: Transaction, /, hold: Hold, **values: Any) -> Run:
         {**hold.seen, "effects_at_ms": SET},
         fence=Plus(1),
         owner=None,
-        lease_until=None,
         queue=None,
         stage=None,
         **values,

@@ -11,7 +11,7 @@ from iacq.domain.run import Phase, Run, Status
 from iacq.domain.slot import Place
 from iacq.domain.transitions import Cause
 from iacq.errors import Conflict
-from iacq.store import runs, slots
+from iacq.store import runs, slots, states
 from iacq.store.protocol import owning
 from iacq.store.schema import runs as table
 from iacq.store.schema import slots as slot_table
@@ -20,11 +20,15 @@ from iacq.store.statement import After, Condition
 
 _OVER = Condition(table.c.lease_until < now_ms())
 
+FORCED = "forced: "
+"""Begins the comment of a resolve while the end of its terraform was not proven."""
+
 
 def lose_lease(tx: Transaction, seen: Run) -> Run:
     """planning/applying whose lease is still the one that was seen expired, twice: take it from its owner.
 
-    With effects it becomes apply_interrupted and its slot stays held: its terraform may live.
+    With effects it becomes apply_interrupted and its slot stays held: its terraform may live. When its lease ended
+    stays with it, as evidence.
     """
     run = runs.change(
         tx,
@@ -43,7 +47,6 @@ def lose_lease(tx: Transaction, seen: Run) -> Run:
         details=run.owner,
         fence=run.fence + 1,
         owner=None,
-        lease_until=None,
         stage=None,
     )
 
@@ -127,7 +130,7 @@ def prove_end(tx: Transaction, run_id: int, effects_fence: int) -> Run:
 
 
 def resolve(tx: Transaction, run: Run, target: Status, *, by: str, comment: str, force: bool) -> Run:
-    """apply_interrupted → applied or failed, as a person says.
+    """apply_interrupted → applied or failed, as a person says. The state that it wrote last becomes a version.
 
     Raises Conflict while its slot is held, since its terraform may still be alive; force says that it is not.
     """
@@ -149,10 +152,11 @@ def resolve(tx: Transaction, run: Run, target: Status, *, by: str, comment: str,
         target,
         {"fence": run.fence},
         by=by,
-        details=f"forced: {comment}" if force and row is not None else comment,
+        details=f"{FORCED}{comment}" if force and row is not None else comment,
         **values,
     )
     slots.release(tx, run.id)
+    states.keep_working(tx, run.workspace, run.id)
     return resolved
 
 
