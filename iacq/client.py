@@ -30,9 +30,21 @@ from iacq.domain.slot import Pod, Slot
 from iacq.domain.workspace import Workspace
 from iacq.errors import InvalidInput, NotFound, WaitTimeout
 from iacq.messages import DISPATCH
-from iacq.services import confirming, enqueuing, retrying, states, views, workspaces
+from iacq.services import (
+    confirming,
+    enqueuing,
+    evidence,
+    retrying,
+    state_changes,
+    state_unlocking,
+    states,
+    views,
+    workspaces,
+)
 from iacq.services.core import Core, load_artifact
 from iacq.services.enqueuing import Request
+from iacq.services.evidence import Evidence
+from iacq.services.state_unlocking import Unlock
 from iacq.settings import Settings
 from iacq.store import logs as log_rows
 from iacq.store import pods as pod_rows
@@ -41,7 +53,7 @@ from iacq.store import slots as slot_rows
 from iacq.store import states as state_rows
 from iacq.store import workspaces as workspace_rows
 from iacq.store.runs import Event
-from iacq.store.states import StateVersion
+from iacq.store.states import Push, StateVersion
 
 _POLL = 0.1
 """Seconds between two looks at the database while something is followed."""
@@ -204,6 +216,10 @@ class Client:
         self.get(run_id)
         return self._core.database.read(run_rows.events_of, run_id)
 
+    def evidence(self, run_id: int) -> Evidence | None:
+        """Return what is known about an interrupted apply; None if the run's apply was never interrupted."""
+        return evidence.gather(self._core, self.get(run_id))
+
     def logs(
         self, run_id: int, *, phase: Phase | str | None = None, offset: int = 0, follow: bool = False
     ) -> Iterator[LogLine]:
@@ -334,3 +350,34 @@ class Client:
     def pull_state(self, workspace: str, *, version: int | None = None) -> bytes:
         """Return a state in clear, the newest by default. Raises NotFound."""
         return states.pull(self._core, workspace, version)
+
+    def pull_errored_state(self, workspace: str, run_id: int) -> bytes:
+        """Return the state that a run's terraform could not store (its errored.tfstate). Raises NotFound."""
+        return states.pull_errored(self._core, workspace, self.get(run_id))
+
+    def push_state(
+        self, workspace: str, data: bytes, *, force: bool = False, reason: str | None = None, by: str | None = None
+    ) -> StateVersion:
+        """Make `data` the newest version of a managed state: of its lineage, with a greater serial.
+
+        force: whatever lineage and serial it has; needs a reason. Raises InvalidInput, NotFound, Conflict.
+        """
+        push = Push(by=by or self._core.settings.who, reason=reason, force=force)
+        return state_changes.push(self._core, workspace, data, push)
+
+    def unlock_state(
+        self,
+        workspace: str,
+        *,
+        lock_id: str | None = None,
+        force: bool = False,
+        reason: str | None = None,
+        by: str | None = None,
+    ) -> Run | None:
+        """Remove the lock that a dead apply left in the configuration's own backend; returns the plan that does it.
+
+        None: nothing holds the state, so there is nothing to remove. force: also a lock of which nobody knows whose it
+        is; needs a reason. Raises NotFound, InvalidInput, and Conflict while an apply may be alive.
+        """
+        asked = Unlock(lock_id=lock_id, force=force, reason=reason, by=by or self._core.settings.who)
+        return state_unlocking.unlock(self._core, workspace, asked)

@@ -46,8 +46,8 @@ def _run(run: Run, held: Slot | None) -> Iterator[str]:
         yield f"run {run.id} is queued in {run.queue} and holds {where}"
     if working and where != f"{run.pod_name}.{run.slot_id}":
         yield f"run {run.id} is {run.status} in {run.pod_name}.{run.slot_id} and holds {where}"
-    leased = working or run.status is Status.APPLY_INTERRUPTED
-    if working != (run.owner is not None) or leased != (run.lease_until is not None):
+    was_leased = run.status is Status.APPLY_INTERRUPTED  # when its last lease ended is evidence
+    if working != (run.owner is not None) or (not was_leased and working != (run.lease_until is not None)):
         yield f"run {run.id} is {run.status} with owner {run.owner}, lease {run.lease_until}"
     if run.status is Status.APPLY_INTERRUPTED and (run.effects_at is None or run.effects_fence is None):
         yield f"run {run.id} is interrupted without effects"

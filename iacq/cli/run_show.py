@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from iacq.cli import options, output, wording
+from iacq.cli import evidence_lines, options, output, wording
 from iacq.cli.app import App
 from iacq.cli.command import Command, pass_app
 from iacq.domain.run import Phase, Run, Status
@@ -26,14 +26,16 @@ def show(app: App, run_id: int, plan_only: bool) -> None:
     if plan_only:
         _show_plan(app, run_id)
         return
-    run, events = client.get(run_id), client.events(run_id)
+    run, events, evidence = client.get(run_id), client.events(run_id), client.evidence(run_id)
     if app.as_json:
-        output.emit({**client.to_json(run), "events": [_event_to_json(event) for event in events]})
+        known = views.evidence_to_json(evidence) if evidence else None
+        shown = {**client.to_json(run), "events": [_event_to_json(event) for event in events], "evidence": known}
+        output.emit(shown)
         return
     for name, value in _facts(app, run):
         if value is not None:
             output.line(f"{name + ':':<12} {value}")
-    for text in (*_timings(run), *_timeline(events)):
+    for text in (*_timings(run), *_timeline(events), *(evidence_lines.describe(run, evidence) if evidence else ())):
         output.line(text)
     if run.status is Status.APPLY_PENDING:
         output.line(f"\nRead it:    iacq show {run.id} --plan")

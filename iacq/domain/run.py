@@ -130,5 +130,5 @@ class Run:
 
     @property
     def planned_state(self) -> Mapping[str, Any] | None:
-        """Lineage and serial of the managed state at the plan; None: another backend keeps it, or nothing is planned."""
+        """Lineage and serial of the managed state at the plan; None: not managed by iacq, or not planned."""
         return self.fingerprint.get("state") if self.fingerprint else None

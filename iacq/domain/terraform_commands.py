@@ -85,6 +85,11 @@ def plan(run_type: RunType, options: RunOptions) -> tuple[str, ...]:
     return (*arguments, *_parallelism(options))
 
 
+def force_unlock(lock_id: str) -> tuple[str, ...]:
+    """Remove this lock, and no other one, from the configuration's own backend."""
+    return ("force-unlock", "-force", lock_id)
+
+
 def show_json() -> tuple[str, ...]:
     """Print the plan as JSON, sensitive values included."""
     return ("show", "-json", PLAN_FILE)

@@ -95,6 +95,7 @@ class Inputs:
                 replacements=tuple(options["replacements"]),
                 refresh=options["refresh"],
                 parallelism=options["parallelism"],
+                unlock=options["unlock"],
             ),
             terraform_version=found["terraform_version"],
             source=SourceLocation(**{**found["source"], "kind": SourceKind(found["source"]["kind"])}),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from iacq.domain import transitions
 from iacq.domain.run import Run, Status
 from iacq.errors import Conflict, NotFound
@@ -52,10 +54,12 @@ def retry(core: Core, run_id: int, *, by: str, import_state: bool = False, ignor
 
 def _inputs_of(core: Core, run: Run) -> Inputs:
     try:
-        return Inputs.from_json(load_artifact(core, run.workspace, run.id, enqueuing.INPUTS))
+        found = Inputs.from_json(load_artifact(core, run.workspace, run.id, enqueuing.INPUTS))
     except NotFound as error:
         raise NotFound(
             f"what run {run.id} was enqueued with is not stored any more",
             field="run",
             hint=f"enqueue a new run of the workspace, for example `iacq apply {run.workspace}`",
         ) from error
+    # A lock is removed once, on somebody's word: by now the same command could remove that of somebody else.
+    return dataclasses.replace(found, options=dataclasses.replace(found.options, unlock=None))

@@ -12,6 +12,7 @@ from iacq.domain.run import Phase, Run, Status
 from iacq.domain.slot import Pod, Slot
 from iacq.domain.workspace import Workspace
 from iacq.services.core import Core
+from iacq.services.evidence import Evidence
 from iacq.store import control, pods, runs, slots, workspaces
 from iacq.store import queue as queue_rows
 from iacq.store.session import Transaction
@@ -149,6 +150,31 @@ def workspace_to_json(workspace: Workspace) -> dict[str, Any]:
     }
 
 
+def evidence_to_json(evidence: Evidence) -> dict[str, Any]:
+    """Show what is known about an interrupted apply."""
+    state = evidence.state
+    return {
+        "started_at": rfc3339(evidence.started_at),
+        "interrupted_at": rfc3339(evidence.interrupted_at),
+        "cause": evidence.cause,
+        "pod_name": evidence.pod_name,
+        "slot_id": evidence.slot_id,
+        "agent_id": evidence.agent_id,
+        "lease_until": rfc3339(evidence.lease_until),
+        "end_proven": evidence.end_proven,
+        "managed": state is not None,
+        "serial_before": state.serial_before if state else None,
+        "serial_now": state.serial_now if state else None,
+        "state_version": state.version if state else None,
+        "lock": "run" if state else "backend",
+        "resources": [
+            {"address": seen.address, "action": seen.action, "status": seen.status, "id": seen.id}
+            for seen in evidence.resources
+        ],
+        "errored_state": evidence.errored_state,
+    }
+
+
 def slot_to_json(slot: Slot) -> dict[str, Any]:
     """Show a slot."""
     return {
@@ -189,5 +215,7 @@ def state_to_json(state: StateVersion) -> dict[str, Any]:
         "size": state.size,
         "resources": state.resources,
         "run_id": state.run_id,
+        "pushed_by": state.pushed_by,
+        "reason": state.reason,
         "created_at": rfc3339(state.created_at),
     }

@@ -11,6 +11,7 @@ from iacq.domain.run import Changes, Phase, Run, RunType, StartTier, Status
 from iacq.domain.workspace import Workspace
 from iacq.errors import Conflict, NotFound, WaitTimeout
 from iacq.services import views
+from iacq.services.evidence import Evidence
 
 HASH = "0a1b2c3d4e5f" + "0" * 52
 TIMINGS = {"plan": {"init": 1234, "terraform": 300}, "apply": {"init": 0, "terraform": 200}}
@@ -54,6 +55,7 @@ class FakeClient:
         waits: Sequence[str] = (),
         control: bool = True,
         plan: dict[str, Any] | None = None,
+        evidence: Evidence | None = None,
     ) -> None:
         self.run = run or make_run()
         self.calls: list[tuple[str, Any]] = []
@@ -74,6 +76,7 @@ class FakeClient:
         self._waits = list(waits)
         self._control = control
         self._plan = plan or {}
+        self._evidence = evidence
 
     def called(self, name: str) -> list[Any]:
         return [arguments for called, arguments in self.calls if called == name]
@@ -159,6 +162,10 @@ class FakeClient:
     def events(self, run_id: int) -> Sequence[Any]:
         self.get(run_id)
         return []
+
+    def evidence(self, run_id: int) -> Evidence | None:
+        self.get(run_id)
+        return self._evidence
 
     def to_json(self, run: Run) -> dict[str, Any]:
         return views.run_to_json(run, None)

@@ -279,3 +279,34 @@ def _more(descriptor: int) -> bytes:
         return os.read(descriptor, 4096)
     except OSError:  # EIO: the other end is closed
         return b""
+
+
+def test_a_state_is_pushed_and_pulled(iacq, network, tmp_path):
+    file = tmp_path / "some.tfstate"
+    file.write_text(json.dumps({"version": 4, "serial": 3, "lineage": "a"}))
+    pushed = iacq(None, "state", "push", "net", str(file))
+    assert pushed.stdout == "Version 1 of workspace net: serial 3, 0 resources\n", pushed.stderr
+    assert iacq(None, "state", "pull", "net").stdout == file.read_text()
+    file.write_text(json.dumps({"version": 4, "serial": 2, "lineage": "a"}))
+    refused = iacq(None, "state", "push", "net", str(file))
+    assert refused.exit_code == 4
+    assert "--force --reason" in refused.stderr
+    assert iacq(None, "state", "push", "net", str(file), "--force").exit_code == 2
+    forced = iacq(None, "state", "push", "net", str(file), "--force", "--reason", "rolled back", "--json")
+    assert (json.loads(forced.stdout)["version"], json.loads(forced.stdout)["reason"]) == (2, "rolled back")
+    assert iacq(None, "state", "push", "net", "-").exit_code == 2  # nothing on standard input
+    assert iacq(None, "state", "push", "net", str(tmp_path / "absent")).exit_code == 2
+    assert iacq(None, "state", "push", "nowhere", str(file)).exit_code == 3
+
+
+def test_unlocking_says_who_holds_the_state(iacq, network):
+    assert "Nothing holds the state" in iacq(None, "state", "unlock", "net").stdout
+    assert json.loads(iacq(None, "state", "unlock", "net", "--json").stdout) == {"workspace": "net", "run": None}
+    assert iacq(None, "state", "unlock", "net", "--force").exit_code == 2
+    assert iacq(None, "state", "unlock", "nowhere").exit_code == 3
+
+
+def test_an_errored_state_that_is_not_there(iacq, network):
+    iacq(None, "plan", "net", "--detach")
+    assert iacq(None, "state", "pull", "net", "--errored", "1").exit_code == 3
+    assert iacq(None, "state", "pull", "net", "--errored", "1", "--version", "1").exit_code == 2

@@ -5,12 +5,14 @@ import json
 import pytest
 
 from iacq.domain.run import Run, Status
+from iacq.domain.transitions import Cause
 from iacq.errors import Conflict, InvalidInput, NotFound
-from iacq.services import state_changes, state_unlocking, states
-from iacq.services.core import Core
+from iacq.services import confirming, enqueuing, evidence, retrying, state_changes, state_unlocking, states
+from iacq.services.core import Core, load_artifact
+from iacq.services.enqueuing import Inputs
 from iacq.services.state_unlocking import Unlock
 from iacq.store import states as rows
-from iacq.store.protocol import recovering
+from iacq.store.protocol import recovering, restoring
 from iacq.store.states import Push, StateVersion
 from tests.store.test_states import add, state
 from tests.store.world import World
@@ -136,6 +138,24 @@ def test_a_lock_that_says_when_it_was_taken_is_known_for_certain(world: World, c
     removing = state_unlocking.unlock(core, "network", Unlock(lock_id=None, force=False, reason=None, by="alice"))
     assert removing is not None
     assert (removing.status, removing.priority, removing.auto_apply) == (Status.PENDING, 100, False)
+    assert asked_of(core, removing) == "77"
+    confirming.cancel(core, removing.id, by="alice")
+    again = retrying.retry(core, removing.id, by="alice")
+    assert asked_of(core, again) is None, "by now that lock could be somebody else's"
+
+
+def asked_of(core: Core, run: Run) -> str | None:
+    inputs = Inputs.from_json(load_artifact(core, run.workspace, run.id, enqueuing.INPUTS))
+    return inputs.options.unlock
+
+
+def test_after_a_restore_nothing_is_proven(world: World, core: Core) -> None:
+    run = interrupted(world)
+    world.do(restoring.restore, run, by="eve")
+    world.do(restoring.forget_the_fleet)
+    found = evidence.gather(core, world.run(run.id))
+    assert found is not None
+    assert (found.cause, found.end_proven, found.lease_until) == (Cause.RESTORED, False, None)
 
 
 def utc(ms: int | None) -> str:

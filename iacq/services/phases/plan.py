@@ -82,8 +82,19 @@ def _place_state(ctx: PhaseContext) -> None:
 
 
 def init(ctx: PhaseContext, _planned: Planned) -> None:
-    """Initialize: providers from the mirror where it has them."""
+    """Initialize: providers from the mirror where it has them. Then remove the lock that the run is to remove."""
     initializing.initialize(ctx)
+    if ctx.inputs.options.unlock is not None:
+        _unlock(ctx, ctx.inputs.options.unlock)
+
+
+def _unlock(ctx: PhaseContext, lock_id: str) -> None:
+    outcome = job.run(ctx, "unlock", terraform_commands.force_unlock(lock_id))
+    job.raise_if_stopped(outcome)
+    if outcome.returncode != 0:
+        raise PhaseFailed(
+            outcome.progress.error() or f"terraform force-unlock ended with {outcome.returncode}", code="terraform"
+        )
 
 
 def plan(ctx: PhaseContext, planned: Planned) -> None:
