@@ -28,6 +28,7 @@ from iacq.domain.queueing import Waiting
 from iacq.domain.run import Phase, Run, RunOptions, RunType, Status
 from iacq.domain.slot import Pod, Slot
 from iacq.domain.workspace import Workspace
+from iacq.domain.workspace_secrets import WorkspaceSecrets
 from iacq.errors import InvalidInput, NotFound, WaitTimeout
 from iacq.messages import DISPATCH
 from iacq.services import (
@@ -291,16 +292,37 @@ class Client:
 
     # workspaces
 
-    def create_workspace(self, workspace: Workspace, *, secret_variables: Mapping[str, str] | None = None) -> Workspace:
-        """Store a new workspace. Raises InvalidInput, Conflict."""
-        return workspaces.create(self._core, workspace, secret_variables=secret_variables or {})
+    def create_workspace(
+        self,
+        workspace: Workspace,
+        *,
+        secret_variables: Mapping[str, str] | None = None,
+        secret_environment: Mapping[str, str] | None = None,
+    ) -> Workspace:
+        """Store a new workspace. Raises InvalidInput, Conflict.
+
+        Secrets are stored encrypted and masked in logs. Variables are frozen with each run; the environment is read
+        anew by each phase, so that a credential may change between a plan and its apply.
+        """
+        secrets = WorkspaceSecrets(variables=secret_variables or {}, environment=secret_environment or {})
+        return workspaces.create(self._core, workspace, secrets=secrets)
 
     def update_workspace(
-        self, name: str, *, secret_variables: Mapping[str, str] | None = None, **changes: Any
+        self,
+        name: str,
+        *,
+        secret_variables: Mapping[str, str] | None = None,
+        secret_environment: Mapping[str, str] | None = None,
+        remove_secrets: Collection[str] = (),
+        **changes: Any,
     ) -> Workspace:
-        """Change fields of a workspace (those of `iacq.domain.workspace.Workspace`)."""
+        """Change fields of a workspace (those of `iacq.domain.workspace.Workspace`).
+
+        Secrets are added or replaced by name, or removed; the others stay.
+        """
         changed = dataclasses.replace(self.workspace(name), **changes)
-        return workspaces.update(self._core, changed, secret_variables=secret_variables)
+        added = WorkspaceSecrets(variables=secret_variables or {}, environment=secret_environment or {})
+        return workspaces.update(self._core, changed, added=added, removed=remove_secrets)
 
     def workspace(self, name: str) -> Workspace:
         """Return a workspace. Raises NotFound."""

@@ -43,12 +43,19 @@ _CONTENT = (
     click.option("--var-file", "var_files", metavar="FILE", multiple=True, help="Variables, read at each run."),
     click.option(
         "--secret-var",
-        "secrets",
+        "secret_variables",
         metavar="K[=WHERE]",
         multiple=True,
         help="A variable that is stored encrypted. WHERE: @FILE, env:NAME, - (standard input); none: asks.",
     ),
     click.option("--env", "environment", metavar="K=V", multiple=True, help="A variable of terraform's environment."),
+    click.option(
+        "--secret-env",
+        "secret_environment",
+        metavar="K[=WHERE]",
+        multiple=True,
+        help="The same, stored encrypted; read anew by each plan and each apply. WHERE: as with --secret-var.",
+    ),
     click.option(
         "--terraform-version",
         metavar="V",
@@ -62,11 +69,10 @@ _CONTENT = (
 @options.workspace_argument
 @_content_options
 @pass_app
-def create(app: App, /, name: str, secrets: tuple[str, ...], **given: Any) -> None:
+def create(app: App, /, name: str, **given: Any) -> None:
     """Create a workspace of a directory, an archive or a git repository."""
     changes = {"pool": DEFAULT_POOL, "auto_apply": False, **_source_changes(given), **_changes(given)}
-    hidden = secret_values.read(secrets, may_ask=lambda: app.may_ask)
-    made = app.client.create_workspace(Workspace(name=name, **changes), secret_variables=hidden or None)
+    made = app.client.create_workspace(Workspace(name=name, **changes), **_secrets(app, given))
     _show(app, made, f"Workspace {made.name} was created. Next: iacq plan {made.name}")
 
 
@@ -75,14 +81,15 @@ def create(app: App, /, name: str, secrets: tuple[str, ...], **given: Any) -> No
 @_content_options
 @click.option("--unset-var", "unset", metavar="K", multiple=True, help="Forget this variable.")
 @click.option("--unset-env", metavar="K", multiple=True, help="Forget this variable of the environment.")
+@click.option("--remove-secret", "remove", metavar="K", multiple=True, help="Forget this secret, of either kind.")
 @pass_app
 def update(
     app: App,
     /,
     name: str,
-    secrets: tuple[str, ...],
     unset: tuple[str, ...],
     unset_env: tuple[str, ...],
+    remove: tuple[str, ...],
     **given: Any,
 ) -> None:
     """Change a workspace; what is not given stays. Runs that are enqueued already keep what they have."""
@@ -90,8 +97,7 @@ def update(
     changes = {**_source_changes(given), **_changes(given)}
     changes["variables"] = _merged(present.variables, changes.get("variables", {}), unset, "--unset-var")
     changes["environment"] = _merged(present.environment, changes.get("environment", {}), unset_env, "--unset-env")
-    hidden = secret_values.read(secrets, may_ask=lambda: app.may_ask)
-    changed = app.client.update_workspace(name, secret_variables=hidden or None, **changes)
+    changed = app.client.update_workspace(name, **_secrets(app, given), remove_secrets=remove, **changes)
     _show(app, changed, f"Workspace {changed.name} was changed.")
 
 
@@ -124,6 +130,19 @@ def _changes(given: dict[str, Any]) -> dict[str, Any]:
     if given["plan_expires"]:
         changes["plan_expires"] = _milliseconds(given["plan_expires"])
     return changes
+
+
+def _secrets(app: App, given: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Read the values of the secrets that were given."""
+    options_given = {
+        secret_values.VARIABLES: given["secret_variables"],
+        secret_values.ENVIRONMENT: given["secret_environment"],
+    }
+    found = secret_values.read(options_given, may_ask=lambda: app.may_ask)
+    return {
+        "secret_variables": found[secret_values.VARIABLES],
+        "secret_environment": found[secret_values.ENVIRONMENT],
+    }
 
 
 def _milliseconds(text: str) -> int:
@@ -179,6 +198,7 @@ def show(app: App, name: str) -> None:
         "Secrets": ", ".join(f"{key} = ***" for key in found.secret_names),
         "Var files": ", ".join(found.var_files),
         "Environment": ", ".join(f"{key}={value}" for key, value in sorted(found.environment.items())),
+        "Secret env": ", ".join(f"{key}=***" for key in found.secret_environment),
         "Terraform": found.terraform_version,
         "Plans expire": output.duration(found.plan_expires) if found.plan_expires else None,
         "Changed": output.moment(found.updated_at),

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from iacq.domain import terraform_diagnostics, terraform_values
+from iacq.domain import masking, terraform_diagnostics, terraform_values
+from iacq.domain.masking import Masking
 from iacq.domain.run import Changes
 from iacq.domain.terraform_diagnostics import BOLD, GREEN, RED, RESET
 
@@ -159,10 +160,13 @@ class Progress:
             self.applied = summary
 
 
-def parse(line: bytes | str) -> Event:
-    """Read one line, with or without its end. Never raises: what is not an event is text, cut at MAX_TEXT."""
+def parse(line: bytes | str, hide: Masking = masking.NOTHING) -> Event:
+    """Read one line, with or without its end. Never raises: what is not an event is text, cut at MAX_TEXT.
+
+    hide: what must not be shown. Outputs are kept as they are: they are data for whoever asks for them.
+    """
     size = len(line)
-    raw = line if size <= MAX_JSON else line[: MAX_TEXT * 4]
+    raw = line if size <= MAX_JSON else line[: MAX_TEXT * 8]
     text = (raw.decode(errors="replace") if isinstance(raw, bytes) else raw).rstrip("\r\n")
     if size <= MAX_JSON and text.startswith("{"):
         try:
@@ -170,13 +174,16 @@ def parse(line: bytes | str) -> Event:
         except (ValueError, RecursionError):
             data = None
         if isinstance(data, dict) and isinstance(data.get("@message"), str):
+            kind = str(data.get("type") or "log")
             return Event(
-                kind=str(data.get("type") or "log"),
+                kind=kind,
                 level=str(data.get("@level") or "info"),
-                message=data["@message"],
-                data=MappingProxyType(data),
+                message=hide.text(data["@message"]),
+                data=MappingProxyType(hide.value(data) if hide and kind != "outputs" else data),
             )
-    message = _shortened(_clean(text), unread=size - len(raw))
+    # Before it is shortened: half a secret is not found.
+    masked = hide.text(text) if len(raw) == size else hide.beginning(text)
+    message = _shortened(_clean(masked), unread=size - len(raw))
     return Event(kind=PLAIN, level="info", message=message, data=MappingProxyType({}))
 
 

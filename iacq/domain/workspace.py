@@ -45,6 +45,7 @@ class Workspace:
     var_files: tuple[str, ...] = ()  # absolute paths, read when a run is enqueued
     environment: Mapping[str, str] = field(default_factory=dict)
     secret_names: tuple[str, ...] = ()  # variables whose values are stored encrypted only
+    secret_environment: tuple[str, ...] = ()  # the same of the environment
     terraform_version: str | None = None  # exact, of IACQ_TERRAFORM_VERSIONS; None: the machine's default
     plan_expires: int | None = None  # ms until an unconfirmed plan is discarded; None: the setting
     locked_by: str | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from iacq.domain.transitions import Cause
 from iacq.domain.workspace import Workspace
 from iacq.errors import Conflict, InvalidInput
 from iacq.messages import DISPATCH
-from iacq.services import states
-from iacq.services.core import Core, bound_to, store_artifact
+from iacq.services import states, workspace_secrets
+from iacq.services.core import Core, store_artifact
 from iacq.store import artifacts, runs, workspaces
 from iacq.store.protocol import waiting
 from iacq.store.runs import NewRun
@@ -66,14 +66,22 @@ class Inputs:
 
     workspace_var_files: tuple[VarFile, ...]
     workspace_variables: Mapping[str, Any]
+    secret_variables: Mapping[str, str] = field(repr=False)  # of the workspace; not part of workspace_variables
     run_var_files: tuple[VarFile, ...]
     run_variables: Mapping[str, Any]
-    environment: Mapping[str, str]
+    environment: Mapping[str, str]  # in clear; the secret one is read by each phase
     options: RunOptions
     terraform_version: str | None  # exact; None: the default of the machine that runs it
     source: SourceLocation  # of git: fetched by each plan; else it is packed, and stored with the run
     import_state: bool  # what to do with a terraform.tfstate that git brings
     ignore_state: bool
+
+    def secret_values(self) -> Iterator[str]:
+        """Yield what nobody may read in logs: secret variables, also where a variable of the run replaces one."""
+        yield from self.secret_variables.values()
+        for name, value in self.run_variables.items():
+            if name in self.secret_variables:
+                yield value if isinstance(value, str) else json.dumps(value)
 
     def to_json(self) -> bytes:
         """Write as stable JSON; its hash is part of the plan's fingerprint."""
@@ -87,6 +95,7 @@ class Inputs:
         return cls(
             workspace_var_files=tuple(VarFile(**file) for file in found["workspace_var_files"]),
             workspace_variables=found["workspace_variables"],
+            secret_variables=found["secret_variables"],
             run_var_files=tuple(VarFile(**file) for file in found["run_var_files"]),
             run_variables=found["run_variables"],
             environment=found["environment"],
@@ -218,11 +227,12 @@ def check_variables(variables: Mapping[str, Any], *, field: str) -> None:
 
 
 def _freeze(core: Core, workspace: Workspace, request: Request) -> Inputs:
-    secrets = core.database.read(workspaces.secrets_of, workspace.name)
-    hidden = json.loads(core.sealer.open(secrets, bound_to=secrets_bound_to(workspace.name))) if secrets else {}
+    sealed = core.database.read(workspaces.secrets_of, workspace.name)
+    secrets = workspace_secrets.unseal(core, workspace.name, sealed)
     return Inputs(
         workspace_var_files=tuple(_read_var_file(file) for file in workspace.var_files),
-        workspace_variables={**workspace.variables, **hidden},
+        workspace_variables=workspace.variables,
+        secret_variables=secrets.variables,
         run_var_files=tuple(_read_var_file(file) for file in request.var_files),
         run_variables=dict(request.variables),
         environment=dict(workspace.environment),
@@ -232,11 +242,6 @@ def _freeze(core: Core, workspace: Workspace, request: Request) -> Inputs:
         import_state=request.import_state,
         ignore_state=request.ignore_state,
     )
-
-
-def secrets_bound_to(workspace: str) -> str:
-    """Name what the secrets of a workspace belong to."""
-    return bound_to(workspace, 0, "secrets")
 
 
 def _read_var_file(name: str) -> VarFile:

@@ -140,6 +140,7 @@ def workspace_to_json(workspace: Workspace) -> dict[str, Any]:
         "var_files": list(workspace.var_files),
         "environment": dict(workspace.environment),
         "secret_variables": list(workspace.secret_names),
+        "secret_environment": list(workspace.secret_environment),
         "terraform_version": workspace.terraform_version,
         "plan_expires_ms": workspace.plan_expires,
         "locked_by": workspace.locked_by,

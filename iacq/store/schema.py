@@ -112,7 +112,8 @@ workspaces = sa.Table(
     sa.Column("var_files", sa.JSON, nullable=False),
     sa.Column("environment", sa.JSON, nullable=False),
     sa.Column("secret_names", sa.JSON, nullable=False),
-    sa.Column("secrets", sa.LargeBinary),  # sealed JSON of secret variables
+    sa.Column("secret_environment", sa.JSON, nullable=False),  # names
+    sa.Column("secrets", sa.LargeBinary),  # sealed JSON of both kinds
     sa.Column("terraform_version", sa.String(50)),
     sa.Column("plan_expires_ms", sa.BigInteger),
     sa.Column("locked_by", sa.String(200)),

@@ -203,7 +203,9 @@ def _unavailable(error: Exception) -> Unavailable:
 
 def _make_engine(url: str, pool_size: int, patience: float | None) -> sa.Engine:
     if url.startswith("sqlite"):
-        engine = sa.create_engine(url, pool_size=pool_size, max_overflow=10, connect_args={"timeout": 15})
+        engine = sa.create_engine(
+            url, pool_size=pool_size, max_overflow=10, hide_parameters=True, connect_args={"timeout": 15}
+        )
         sa.event.listen(engine, "connect", _prepare_sqlite)
         sa.event.listen(engine, "begin", _begin_immediate)
         return engine
@@ -219,7 +221,14 @@ def _make_engine(url: str, pool_size: int, patience: float | None) -> sa.Engine:
         from iacq.store import patience as waiting  # psycopg2 is imported only where PostgreSQL is used
 
         connect_args["connection_factory"] = waiting.connection_class(patience)
-    return sa.create_engine(url, pool_size=pool_size, max_overflow=10, pool_timeout=10, connect_args=connect_args)
+    return sa.create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=10,
+        pool_timeout=10,
+        hide_parameters=True,  # an error must not show what was being stored
+        connect_args=connect_args,
+    )
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

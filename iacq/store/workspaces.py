@@ -28,6 +28,7 @@ def to_workspace(row: sa.Row[Any]) -> Workspace:
         var_files=tuple(row.var_files),
         environment=row.environment,
         secret_names=tuple(row.secret_names),
+        secret_environment=tuple(row.secret_environment),
         terraform_version=row.terraform_version,
         plan_expires=row.plan_expires_ms,
         locked_by=row.locked_by,
@@ -51,6 +52,7 @@ def _columns(workspace: Workspace) -> dict[str, Any]:
         "var_files": list(workspace.var_files),
         "environment": dict(workspace.environment),
         "secret_names": list(workspace.secret_names),
+        "secret_environment": list(workspace.secret_environment),
         "terraform_version": workspace.terraform_version,
         "plan_expires_ms": workspace.plan_expires,
     }
@@ -114,9 +116,15 @@ def hold_alone(tx: Transaction, name: str) -> None:
     get(tx, name)
 
 
-def secrets_of(tx: Transaction, name: str) -> bytes | None:
-    """Return the sealed secret variables."""
-    return tx.execute(sa.select(workspaces.c.secrets).where(workspaces.c.name == name)).scalar()
+_SECRETS = sa.select(workspaces.c.secrets).where(workspaces.c.name == sa.bindparam("name"))
+"""Built once: each claim asks."""
+
+
+def secrets_of(tx: Transaction, name: str, *, lock: bool = False) -> bytes | None:
+    """Return the sealed secrets; None if there are none, or no such workspace. lock: until this transaction ends."""
+    statement = _SECRETS.with_for_update() if lock else _SECRETS
+    found = tx.connection.execute(statement, {"name": name}).scalar()
+    return None if found is None else bytes(found)
 
 
 def listed(tx: Transaction) -> list[Workspace]:

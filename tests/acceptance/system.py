@@ -181,10 +181,10 @@ class System:
 
     def workspace(self, name: str, path: Path | None = None, **fields: Any) -> Workspace:
         """Create a workspace of a directory; with `git` or `archive` of that."""
-        secret = fields.pop("secret_variables", None)
+        secrets = {name: fields.pop(name, None) for name in ("secret_variables", "secret_environment")}
         place = {} if path is None else {"path": str(path)}
         made = Workspace(name=name, pool="default", auto_apply=False, **place, **fields)
-        return self.client.create_workspace(made, secret_variables=secret)
+        return self.client.create_workspace(made, **secrets)
 
     def plan(self, workspace: str, run_type: str = RunType.PLAN_AND_APPLY, **options: Any) -> Run:
         """Enqueue a run and wait until it waits for its confirmation, or has ended."""

@@ -182,8 +182,8 @@ class FakeClient:
     def workspace(self, name: str) -> Workspace:
         return Workspace(name=name, pool="default", path="/src", auto_apply=False, variables={"a": "1"})
 
-    def create_workspace(self, workspace: Workspace, *, secret_variables: dict[str, str] | None) -> Workspace:
-        self.calls.append(("create_workspace", (workspace, secret_variables)))
+    def create_workspace(self, workspace: Workspace, **secrets: dict[str, str]) -> Workspace:
+        self.calls.append(("create_workspace", (workspace, secrets)))
         return workspace
 
     def update_workspace(self, name: str, **changes: Any) -> Workspace:

@@ -31,7 +31,8 @@ def test_create(iacq, tmp_path):
     assert made.path == str(tmp_path / "src")
     assert (made.variables, made.environment, made.pool) == ({"a": "1"}, {"B": "2"}, "default")
     assert made.var_files == (os.path.abspath("f"),)
-    assert (made.plan_expires, made.auto_apply, secrets) == (259_200_000, True, None)
+    assert (made.plan_expires, made.auto_apply) == (259_200_000, True)
+    assert secrets == {"secret_variables": {}, "secret_environment": {}}
 
 
 SOURCES = [
@@ -73,7 +74,8 @@ def test_two_sources_are_refused(iacq):
 def test_secrets_come_from_files_the_environment_and_stdin(iacq, tmp_path):
     (tmp_path / "file").write_text("one\n\n")
     client = FakeClient()
-    words = ["--secret-var", "a=@file", "--secret-var", "b=env:SOME_TOKEN", "--secret-var", "c=-"]
+    words = ["--secret-var", "a=@file", "--secret-var", "b=env:SOME_TOKEN", "--secret-env", "C=-", "--secret-env"]
+    words.append("D=@file")
     result = iacq(
         client,
         "workspace",
@@ -86,33 +88,43 @@ def test_secrets_come_from_files_the_environment_and_stdin(iacq, tmp_path):
         env={"SOME_TOKEN": "two"},
     )
     assert result.exit_code == 0
-    assert created(client)[1] == {"a": "one\n", "b": "two", "c": "three"}
+    assert created(client)[1] == {
+        "secret_variables": {"a": "one\n", "b": "two"},
+        "secret_environment": {"C": "three", "D": "one\n"},
+    }
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["--secret-var", "a=hush"],
-        ["--secret-var", "a=@hush-file"],
-        ["--secret-var", "a=env:HUSH"],
-        ["--secret-var", "a"],
-        ["--secret-var", "a=-", "--secret-var", "b=-"],
-    ],
-)
-def test_other_secrets_are_refused(iacq, words):
+@pytest.mark.parametrize("option", ["--secret-var", "--secret-env"])
+@pytest.mark.parametrize("given", ["a=hush", "a=@hush-file", "a=env:HUSH", "a"])
+def test_other_secrets_are_refused(iacq, option, given):
     client = FakeClient()
-    result = iacq(client, "workspace", "create", "net", "--path", ".", *words)
+    result = iacq(client, "workspace", "create", "net", "--path", ".", option, given)
     assert result.exit_code == 2
-    assert "Field: --secret-var" in result.stderr
+    assert f"Field: {option}" in result.stderr
     assert "=hush" not in result.stderr
     assert client.calls == []
+
+
+def test_standard_input_gives_one_value(iacq):
+    client = FakeClient()
+    words = ["--secret-var", "a=-", "--secret-env", "b=-"]
+    result = iacq(client, "workspace", "create", "net", "--path", ".", *words)
+    assert (result.exit_code, client.calls) == (2, [])
+    assert "Field: --secret-env" in result.stderr
 
 
 def test_update_changes_what_is_given_only(iacq):
     client = FakeClient()
     assert iacq(client, "workspace", "update", "net", "--var", "b=2", "--no-auto-apply").exit_code == 0
     assert client.called("update_workspace") == [
-        {"secret_variables": None, "auto_apply": False, "variables": {"a": "1", "b": "2"}, "environment": {}}
+        {
+            "secret_variables": {},
+            "secret_environment": {},
+            "remove_secrets": (),
+            "auto_apply": False,
+            "variables": {"a": "1", "b": "2"},
+            "environment": {},
+        }
     ]
 
 
@@ -130,6 +142,13 @@ def test_update_forgets_variables(iacq):
     assert iacq(client, "workspace", "update", "net", "--unset-var", "a").exit_code == 0
     assert client.called("update_workspace")[0]["variables"] == {}
     assert iacq(client, "workspace", "update", "net", "--unset-var", "z").exit_code == 2
+
+
+def test_update_forgets_secrets(iacq):
+    client = FakeClient()
+    words = ["--remove-secret", "a", "--remove-secret", "B"]
+    assert iacq(client, "workspace", "update", "net", *words).exit_code == 0
+    assert client.called("update_workspace")[0]["remove_secrets"] == ("a", "B")
 
 
 def test_outputs_hide_what_is_sensitive_until_it_is_named(iacq):

@@ -23,6 +23,7 @@ def test_what_is_stored_comes_back(world: World) -> None:
         var_files=("/v.tfvars",),
         environment={"A": "b"},
         secret_names=("s",),
+        secret_environment=("E",),
         terraform_version="1.5.7",
         plan_expires=5,
     )

@@ -9,6 +9,7 @@ from iacq.domain.run import Phase, Run, Status
 from iacq.domain.slot import Place
 from iacq.domain.transitions import Cause
 from iacq.messages import Doorbell
+from iacq.services.phases import runner
 from iacq.store import outbox, runs, slots
 from iacq.store.protocol import owning, recovering
 from iacq.store.session import Database, Transaction
@@ -36,7 +37,7 @@ class VariantDatabase(Database):
 
 def claim_whatever_the_attempt(
     tx: Transaction, run_id: int, phase: Phase, attempt: int, place: Place, *, lease_ms: int
-) -> Run:
+) -> tuple[Run, None]:
     """A message of another attempt is taken for the present one, and neither queue nor slot are looked at."""
     del attempt
     run = runs.transition(
@@ -56,7 +57,7 @@ def claim_whatever_the_attempt(
         queue=place.queue,
     )
     outbox.remove(tx, run_id)
-    return run
+    return run, None
 
 
 def lose_lease_and_forget_effects(tx: Transaction, seen: Run) -> Run:
@@ -82,7 +83,7 @@ def send_and_forget(tx: Transaction) -> list[Doorbell]:
 
 
 VARIANTS: dict[str, Replaced] = {
-    "a claim looks at neither attempt nor slot": {owning.claim: claim_whatever_the_attempt},
+    "a claim looks at neither attempt nor slot": {runner.claim: claim_whatever_the_attempt},
     "a lost lease forgets effects": {recovering.lose_lease: lose_lease_and_forget_effects},
     "a lost lease keeps its owner": {recovering.lose_lease: lose_lease_and_keep_the_owner},
     "the outbox forgets at sending": {outbox.take_due: send_and_forget},

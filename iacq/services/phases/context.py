@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from iacq import log
+from iacq.domain.masking import Masking
 from iacq.domain.run import Phase, Run
 from iacq.domain.slot import Place
+from iacq.domain.workspace_secrets import WorkspaceSecrets
 from iacq.errors import Unavailable
 from iacq.ports import Git, Keeper, RunTree, Workshop
-from iacq.services import enqueuing
+from iacq.services import enqueuing, workspace_secrets
 from iacq.services.core import Core, load_artifact, store_artifact
 from iacq.services.enqueuing import Inputs
 from iacq.services.phases.lease import Lease
@@ -70,6 +72,7 @@ class PhaseContext:
     claimed_at: float  # monotonic seconds
     claim_ms: int
     queue_wait_ms: int
+    sealed_secrets: bytes | None = field(repr=False)  # the workspace's, as they were at this claim; None: it has none
     deadline: float  # monotonic seconds when the phase has lasted too long
     tree: RunTree | None = None  # set by the first step
     managed: bool = True  # iacq keeps the state; False: the configuration's own backend does
@@ -95,9 +98,22 @@ class PhaseContext:
         return kept[1]
 
     @functools.cached_property
+    def secrets(self) -> WorkspaceSecrets:
+        """What the workspace keeps secret now. Raises PhaseFailed(code=unreadable)."""
+        return workspace_secrets.unseal(self.core, self.run.workspace, self.sealed_secrets)
+
+    @functools.cached_property
     def workspace_environment(self) -> Mapping[str, str]:
-        """The workspace's own environment, for every command of this phase."""
-        return dict(self.inputs.environment)
+        """What the workspace adds to the environment of programs: as it was enqueued; the secret part as it is now."""
+        return {**self.inputs.environment, **self.secrets.environment}
+
+    def learn_secrets(self) -> None:
+        """Find out what the log must not show. Nothing that knows a secret is started before.
+
+        Raises NotFound, PhaseFailed(code=unreadable).
+        """
+        values = [*self.inputs.secret_values(), *self.secrets.environment.values(), *self.secrets.variables.values()]
+        self.log.masking = Masking(values)
 
     @property
     def terraform(self) -> Mapping[str, Any]:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from iacq import log
-from iacq.domain import recovery, terraform_events
+from iacq.domain import masking, recovery, terraform_events
 from iacq.domain.run import Run, Status
-from iacq.errors import Conflict, InvalidInput, PhaseFailed
+from iacq.errors import Conflict, InvalidInput, NotFound, PhaseFailed
 from iacq.ports import EndUnknown
 from iacq.services import state_unlocking, states
 from iacq.services.phases import job, remains
@@ -60,6 +60,11 @@ def continue_apply(ctx: PhaseContext, directory: Path, effects_fence: int) -> No
     if ctx.tree is None:
         raise PhaseFailed("the directory of the running apply is gone", code="directory_gone")
     ctx.timings = dict(ctx.run.timings.get("apply", {}))
+    try:
+        ctx.learn_secrets()
+    except (NotFound, PhaseFailed) as error:  # the apply goes on all the same, and its end is what counts
+        ctx.log.write(f"✗ {error.message}: what terraform says cannot be shown")
+        ctx.log.masking = masking.EVERYTHING
     follow(ctx, directory, effects_fence)
 
 

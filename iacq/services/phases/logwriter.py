@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlalchemy.exc import IntegrityError
 
 from iacq import log
+from iacq.domain import masking
 from iacq.domain.run import Phase
 from iacq.errors import Unavailable
 from iacq.services.core import Core
@@ -40,6 +41,7 @@ class LogWriter:
     ) -> None:
         self.fence = fence
         self.effects_fence = effects_fence
+        self.masking = masking.NOTHING  # what the log does not show, once the phase knows it
         self._core = core
         self._run_id = run_id
         self._phase = phase
@@ -55,8 +57,8 @@ class LogWriter:
         self._working = threads.submit(self._work)
 
     def write(self, text: str) -> None:
-        """Append whole lines."""
-        text = _storable(text)
+        """Append whole lines, without what is secret."""
+        text = _storable(self.masking.text(text))
         with self._lock:
             self._pending.append(text if text.endswith("\n") else text + "\n")
         self._wake.set()

@@ -42,7 +42,7 @@ class Output:
     def take(self, *, ended: bool) -> None:
         """Take what was printed since the last call; `ended`: nothing more will come."""
         for line in self._tail.lines(ended=ended):
-            event = terraform_events.parse(line)
+            event = terraform_events.parse(line, self._log.masking)
             self.progress.update(event)
             # What an earlier process of this slot logged before it died is not logged again.
             if self._show_it and event.kind not in self._hidden and self._tail.offset > self._logged:
@@ -57,7 +57,7 @@ class Output:
         except FileNotFoundError:
             return
         for line in said.splitlines():
-            event = terraform_events.parse(line)
+            event = terraform_events.parse(line, self._log.masking)
             self.progress.update(event)
             if event.kind not in self._hidden:
                 self._show(event)
@@ -78,12 +78,17 @@ class Output:
 
 
 class Tail:
-    """Cuts what a file grows by into lines. A line without an end is held back until it has one, or all has ended."""
+    """Cuts what a file grows by into lines. A line without an end is held back until it has one, or all has ended.
+
+    Of a line that is longer than any memory should hold only the beginning is yielded: from what follows a secret that
+    the cut divides could not be told.
+    """
 
     def __init__(self, read: Callable[[int], bytes]) -> None:
-        self.offset = 0  # bytes up to the end of the line that was yielded last
+        self.offset = 0  # bytes up to the end of what was yielded last
         self._read = read
         self._rest = b""
+        self._skipping = False  # the rest of a line that was too long
 
     def lines(self, *, ended: bool) -> Iterator[bytes]:
         """Yield the lines that are complete now; with `ended` the last one too."""
@@ -91,13 +96,17 @@ class Tail:
             *complete, self._rest = (self._rest + data).split(b"\n")
             for line in complete:
                 self.offset += len(line) + 1
-                yield line
-            if len(self._rest) > _LONGEST_LINE:
-                yield self._take_rest()
-        if ended and self._rest:
-            yield self._take_rest()
+                if not self._skipping:
+                    yield line
+                self._skipping = False
+            if self._skipping or len(self._rest) > _LONGEST_LINE:
+                yield from self._take_rest()
+                self._skipping = True
+        if ended:
+            yield from self._take_rest()
 
-    def _take_rest(self) -> bytes:
+    def _take_rest(self) -> Iterator[bytes]:
         line, self._rest = self._rest, b""
         self.offset += len(line)
-        return line
+        if line and not self._skipping:
+            yield line

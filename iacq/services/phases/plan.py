@@ -104,7 +104,7 @@ def plan(ctx: PhaseContext, planned: Planned) -> None:
         directory=ctx.directory.scratch,
         workspace=Variables(
             files=_write_var_files(ctx, "workspace", inputs.workspace_var_files),
-            values=inputs.workspace_variables,
+            values={**inputs.workspace_variables, **inputs.secret_variables},
         ),
         run=Variables(files=_write_var_files(ctx, "run", inputs.run_var_files), values=inputs.run_variables),
     )
@@ -142,8 +142,9 @@ def show(ctx: PhaseContext, planned: Planned) -> None:
         planned.changes = count_changes(found)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PhaseFailed(f"terraform's JSON of the plan cannot be read: {error}", code="plan_json") from error
-    planned.diff = _output(ctx, "showtext", terraform_commands.show_text())
-    ctx.log.write(planned.diff.decode(errors="replace"))
+    diff = _output(ctx, "showtext", terraform_commands.show_text()).decode(errors="replace")
+    planned.diff = ctx.log.masking.text(diff).encode()
+    ctx.log.write(diff)
 
 
 def _output(ctx: PhaseContext, step: str, arguments: tuple[str, ...]) -> bytes:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import math
+import traceback
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from iacq import log
 from iacq.domain import transitions
 from iacq.domain.run import Phase, Run, StartTier, Status
+from iacq.domain.slot import Place
 from iacq.domain.transitions import Cause
-from iacq.errors import IacqError, Unavailable
+from iacq.errors import IacqError, PhaseFailed, Unavailable
 from iacq.messages import DISPATCH
 from iacq.ports import EndUnknown
 from iacq.services.phases import apply, ending, plan
@@ -55,15 +57,16 @@ def _claim_and_run(worker: SlotWorker, run_id: int, phase: Phase, attempt: int) 
     core = worker.core
     began, boottime = core.clock.monotonic(), core.clock.boottime()
     lease_s = core.settings.lease
-    run = core.database.attempt(owning.claim, run_id, phase, attempt, worker.place, lease_ms=int(lease_s * 1000))
-    if run is None:
+    claimed = core.database.attempt(claim, run_id, phase, attempt, worker.place, lease_ms=int(lease_s * 1000))
+    if claimed is None:
         logger.info("nothing to claim", extra=log.ids(run=run_id, phase=phase, attempt=attempt))
         return None
+    run, sealed_secrets = claimed
     logger.info("claimed %s", phase, extra=log.ids(run=run_id, workspace=run.workspace, slot=worker.place.queue))
     hold = Hold(run_id=run.id, phase=phase, fence=run.fence, owner=worker.place.owner)
     stage = owning.FIRST_STAGE[phase]
     lease = Lease(core, worker.threads, hold, stage=stage, valid_until=boottime + lease_s)
-    with held(worker, run, lease, began) as ctx, contextlib.suppress(LeaseLost):
+    with held(worker, run, lease, began, sealed_secrets) as ctx, contextlib.suppress(LeaseLost):
         (_run_plan if phase is Phase.PLAN else _run_apply)(ctx)
     ended: Run | None = None
     with contextlib.suppress(Unavailable):
@@ -73,9 +76,22 @@ def _claim_and_run(worker: SlotWorker, run_id: int, phase: Phase, attempt: int) 
     return ended
 
 
+def claim(
+    tx: Transaction, run_id: int, phase: Phase, attempt: int, place: Place, *, lease_ms: int
+) -> tuple[Run, bytes | None]:
+    """Claim, and read what the workspace keeps secret at this moment."""
+    run = owning.claim(tx, run_id, phase, attempt, place, lease_ms=lease_ms)
+    return run, workspaces.secrets_of(tx, run.workspace)
+
+
 @contextlib.contextmanager
-def held(worker: SlotWorker, run: Run, lease: Lease, began: float) -> Iterator[PhaseContext]:
-    """Hold a claim: its lease is renewed and its log stored until the phase is over."""
+def held(
+    worker: SlotWorker, run: Run, lease: Lease, began: float, sealed_secrets: bytes | None
+) -> Iterator[PhaseContext]:
+    """Hold a claim: its lease is renewed and its log stored until the phase is over.
+
+    An error that nobody foresaw becomes PhaseFailed: its text may hold a secret.
+    """
     core, phase = worker.core, lease.hold.phase
     now = core.clock.monotonic()
     timeout = core.settings.plan_timeout if phase is Phase.PLAN else core.settings.apply_timeout
@@ -90,11 +106,20 @@ def held(worker: SlotWorker, run: Run, lease: Lease, began: float) -> Iterator[P
         claim_ms=int((now - began) * 1000),
         queue_wait_ms=max(0, core.clock.now_ms() - (run.queued_at or run.created_at) - int((now - began) * 1000)),
         deadline=began + timeout,
+        sealed_secrets=sealed_secrets,
     )
     with lease:
         worker.lease = lease
         try:
             yield ctx
+        except (IacqError, OSError, LeaseLost, EndUnknown):
+            raise
+        except Exception as error:  # Celery would print it, and send it to whoever listens
+            if not writer.masking:
+                raise
+            said = writer.masking.text(traceback.format_exc())
+            logger.error("unforeseen: %s", said, extra=log.ids(run=run.id))  # noqa: TRY400 - masked already
+            raise PhaseFailed(f"run {run.id}: unforeseen {type(error).__name__}", code="system") from None
         finally:
             worker.lease = None
             with contextlib.suppress(IacqError):
@@ -105,6 +130,7 @@ def held(worker: SlotWorker, run: Run, lease: Lease, began: float) -> Iterator[P
 def _run_plan(ctx: PhaseContext) -> None:
     planned = Planned()
     try:
+        ctx.learn_secrets()
         for stage, timing, step in plan.STEPS:
             _check_stopping(ctx, ctx.worker.stop_at)
             ctx.lease.enter(stage)
@@ -158,7 +184,7 @@ def _plan_result(ctx: PhaseContext, status: Status, planned: Planned, error: Exc
         "fingerprint": planned.fingerprint,
     }
     if error is not None:
-        values |= {**error_values(error), "plan_hash": None, "fingerprint": None}
+        values |= {**_error_values(ctx, error), "plan_hash": None, "fingerprint": None}
         _log_error(ctx, values)
     if planned.changes is not None:
         values["terraform_version"] = str(ctx.terraform["version"])
@@ -171,12 +197,13 @@ def _log_error(ctx: PhaseContext, values: Mapping[str, Any]) -> None:
         ctx.log.write(f"\n✗ {values['error_text']}")
 
 
-def error_values(error: Exception) -> dict[str, Any]:
+def _error_values(ctx: PhaseContext, error: Exception) -> dict[str, Any]:
     """Describe what failed, for the run."""
     if isinstance(error, IacqError):
-        text = error.message + (f" ({error.hint})" if error.hint else "")
-        return {"error_code": error.code, "error_text": plan.plain(text)}
-    return {"error_code": "system", "error_text": f"{type(error).__name__}: {error}"}
+        code, text = error.code, error.message + (f" ({error.hint})" if error.hint else "")
+    else:
+        code, text = "system", f"{type(error).__name__}: {error}"
+    return {"error_code": code, "error_text": ctx.log.masking.text(plan.plain(text))}
 
 
 def _finish_plan(tx: Transaction, ctx: PhaseContext, planned: Planned, end: PlanEnd) -> Any:
@@ -203,7 +230,7 @@ def _run_apply(ctx: PhaseContext) -> None:
         apply.give_back(ctx, Cause.NOT_STARTED)  # an init vanished: nothing was applied
         return
     except (IacqError, OSError) as error:
-        values = error_values(error)
+        values = _error_values(ctx, error)
         _log_error(ctx, values)
         ctx.persist(ctx.log.flush)
         values["timings"] = ctx.all_timings()
@@ -215,6 +242,7 @@ def _run_apply(ctx: PhaseContext) -> None:
 
 def _prepare_and_start(ctx: PhaseContext) -> Any:
     ctx.lease.check()
+    ctx.learn_secrets()
     with _timed(ctx, "prepare"):
         tier = apply.verify(ctx)
         if tier is not StartTier.HOT:

@@ -19,7 +19,7 @@ from iacq.messages import DISPATCH
 from iacq.services.phases import ending, remains, runner
 from iacq.services.phases.context import SlotWorker
 from iacq.services.phases.lease import Lease
-from iacq.store import runs, slots
+from iacq.store import runs, slots, workspaces
 from iacq.store.protocol import owning, recovering
 from iacq.store.protocol.owning import Hold
 
@@ -93,7 +93,8 @@ def _adopt(worker: SlotWorker, run: Run, directory: Path, effects_fence: int) ->
         valid_until=boottime + lease_s,
         cancel_requested=adopted.cancel_requested_at is not None,
     )
-    with runner.held(worker, adopted, lease, began) as ctx:
+    sealed_secrets = core.database.read(workspaces.secrets_of, run.workspace)
+    with runner.held(worker, adopted, lease, began, sealed_secrets) as ctx:
         ctx.log.write(f"Adopted by a new process of slot {place.queue}; terraform went on meanwhile")
         ending.continue_apply(ctx, directory, effects_fence)
     core.ring_control(DISPATCH)

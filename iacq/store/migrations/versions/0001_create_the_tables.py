@@ -123,6 +123,7 @@ def upgrade() -> None:
         sa.Column("var_files", sa.JSON(), nullable=False),
         sa.Column("environment", sa.JSON(), nullable=False),
         sa.Column("secret_names", sa.JSON(), nullable=False),
+        sa.Column("secret_environment", sa.JSON(), nullable=False),
         sa.Column("secrets", sa.LargeBinary(), nullable=True),
         sa.Column("terraform_version", sa.String(length=50), nullable=True),
         sa.Column("plan_expires_ms", sa.BigInteger(), nullable=True),
