@@ -16,8 +16,9 @@ the same and start when it is back.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ from iacq.services import (
     confirming,
     enqueuing,
     evidence,
+    key_check,
+    reencrypting,
     retrying,
     state_changes,
     state_unlocking,
@@ -45,6 +48,7 @@ from iacq.services import (
 from iacq.services.core import Core, load_artifact
 from iacq.services.enqueuing import Request
 from iacq.services.evidence import Evidence
+from iacq.services.reencrypting import Tally
 from iacq.services.state_unlocking import Unlock
 from iacq.settings import Settings
 from iacq.store import logs as log_rows
@@ -79,6 +83,12 @@ class Client:
     def from_env(cls, settings: Settings | None = None) -> Client:
         """Build a client from the environment (or given settings)."""
         return cls(bootstrap.client_core(settings))
+
+    @functools.cached_property
+    def _sealing(self) -> Core:
+        """The same for what seals or opens something: its keys were compared with those in use, once."""
+        key_check.require(self._core.database, self._core.sealer)
+        return self._core
 
     def warm(self) -> None:
         """Connect to database and broker now, so that the next call is fast; a broker that is away is no error."""
@@ -138,7 +148,7 @@ class Client:
             import_state=import_state,
             ignore_state=ignore_state,
         )
-        return enqueuing.enqueue(self._core, request)
+        return enqueuing.enqueue(self._sealing, request)
 
     def retry(
         self, run_id: int, *, import_state: bool = False, ignore_state: bool = False, by: str | None = None
@@ -148,7 +158,7 @@ class Client:
         Its plan is a new one and waits for a confirmation, whatever the policy. Raises Conflict, NotFound.
         """
         return retrying.retry(
-            self._core,
+            self._sealing,
             run_id,
             by=by or self._core.settings.who,
             import_state=import_state,
@@ -267,12 +277,12 @@ class Client:
     def plan_text(self, run_id: int) -> str:
         """Return the diff as terraform shows it (ANSI colours). Raises NotFound if nothing was planned."""
         run = self.get(run_id)
-        return load_artifact(self._core, run.workspace, run.id, "diff").decode()
+        return load_artifact(self._sealing, run.workspace, run.id, "diff").decode()
 
     def plan_json(self, run_id: int) -> dict[str, Any]:
         """Return `terraform show -json` of the plan. Raises NotFound if nothing was planned."""
         run = self.get(run_id)
-        found: dict[str, Any] = json.loads(load_artifact(self._core, run.workspace, run.id, "plan_json"))
+        found: dict[str, Any] = json.loads(load_artifact(self._sealing, run.workspace, run.id, "plan_json"))
         return found
 
     def outputs(self, workspace: str) -> dict[str, Any]:
@@ -280,7 +290,7 @@ class Client:
 
         From the managed state, sensitive ones included; else as terraform printed them, those left out.
         """
-        kept = states.outputs(self._core, workspace)
+        kept = states.outputs(self._sealing, workspace)
         if kept is not None:
             return kept
         since = self.workspace(workspace).created_at  # an earlier workspace of that name may have left runs
@@ -305,7 +315,7 @@ class Client:
         anew by each phase, so that a credential may change between a plan and its apply.
         """
         secrets = WorkspaceSecrets(variables=secret_variables or {}, environment=secret_environment or {})
-        return workspaces.create(self._core, workspace, secrets=secrets)
+        return workspaces.create(self._sealing, workspace, secrets=secrets)
 
     def update_workspace(
         self,
@@ -322,7 +332,7 @@ class Client:
         """
         changed = dataclasses.replace(self.workspace(name), **changes)
         added = WorkspaceSecrets(variables=secret_variables or {}, environment=secret_environment or {})
-        return workspaces.update(self._core, changed, added=added, removed=remove_secrets)
+        return workspaces.update(self._sealing, changed, added=added, removed=remove_secrets)
 
     def workspace(self, name: str) -> Workspace:
         """Return a workspace. Raises NotFound."""
@@ -345,6 +355,13 @@ class Client:
         unlocked = self._core.database.run(workspace_rows.unlock, name)
         self._core.ring_control(DISPATCH)
         return unlocked
+
+    def reencrypt(self, report: Callable[[Tally], None]) -> Sequence[Tally]:
+        """Seal everything stored with the first key, beside a running system.
+
+        report: told how far a long one is. If no tally has anything left, the other keys need not be given any more.
+        """
+        return reencrypting.reencrypt(self._sealing, report)
 
     # the fleet and states
 
@@ -371,11 +388,11 @@ class Client:
 
     def pull_state(self, workspace: str, *, version: int | None = None) -> bytes:
         """Return a state in clear, the newest by default. Raises NotFound."""
-        return states.pull(self._core, workspace, version)
+        return states.pull(self._sealing, workspace, version)
 
     def pull_errored_state(self, workspace: str, run_id: int) -> bytes:
         """Return the state that a run's terraform could not store (its errored.tfstate). Raises NotFound."""
-        return states.pull_errored(self._core, workspace, self.get(run_id))
+        return states.pull_errored(self._sealing, workspace, self.get(run_id))
 
     def push_state(
         self, workspace: str, data: bytes, *, force: bool = False, reason: str | None = None, by: str | None = None
@@ -385,7 +402,7 @@ class Client:
         force: whatever lineage and serial it has; needs a reason. Raises InvalidInput, NotFound, Conflict.
         """
         push = Push(by=by or self._core.settings.who, reason=reason, force=force)
-        return state_changes.push(self._core, workspace, data, push)
+        return state_changes.push(self._sealing, workspace, data, push)
 
     def unlock_state(
         self,

@@ -86,6 +86,10 @@ class Sealer(Protocol):
         """Decrypt under whichever key sealed it. Raises PhaseFailed(code=unreadable) if anything differs."""
         ...
 
+    def reseal_needed(self, sealed: bytes) -> bool:
+        """Tell whether something else than the first key sealed it."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:

@@ -14,6 +14,7 @@ from iacq import bootstrap, log, tasks
 from iacq.bootstrap import measured
 from iacq.keeper import process
 from iacq.messages import CONTROL_QUEUE
+from iacq.services import key_check
 from iacq.settings import load
 
 if TYPE_CHECKING:
@@ -31,8 +32,10 @@ app.conf.task_default_queue = CONTROL_QUEUE
 
 @functools.cache
 def core() -> Core:
-    """Build what the jobs need, at the first one."""
-    return bootstrap.worker_core(settings, pool_size=THREADS)
+    """Build what the jobs need, at the first one. With a wrong key every job fails, and says so."""
+    made = bootstrap.worker_core(settings, pool_size=THREADS)
+    key_check.require(made.database, made.sealer)
+    return made
 
 
 tasks.register_control(app, core)

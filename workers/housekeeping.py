@@ -12,7 +12,7 @@ from iacq import bootstrap, log, tasks
 from iacq.bootstrap import measured
 from iacq.errors import IacqError
 from iacq.messages import agent_queue
-from iacq.services import agents
+from iacq.services import agents, key_check
 from iacq.services.core import Core
 from iacq.settings import Settings
 from iacq.store import pods
@@ -78,6 +78,7 @@ def _beat(core: Core, pod: Registration, bells: dict[int, int], over: threading.
     while True:
         try:
             if not core.database.read(pods.is_registered, pod.pod_name, pod.agent_id) and not over.is_set():
+                key_check.require(core.database, core.sealer)  # a pod that could read nothing gets no work
                 agents.register(core, pod)
                 for slot_id in bells:
                     tasks.ring_bell(bells, slot_id)

@@ -81,6 +81,7 @@ def _keys(settings: Settings) -> str:
         return "none yet (made at the first start)"
     number = len(keys.load(settings))
     where = "IACQ_ENCRYPTION_KEYS" if settings.encryption_keys is not None else str(settings.home / "keys")
+    schema.look_at_keys(settings)
     return f"{number} in {where}"
 
 

@@ -1,4 +1,4 @@
-"""The database as the command line finds it: reachable, and with the present schema."""
+"""The database as the command line finds it: reachable, with the present schema, sealed with the keys that are here."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from iacq.adapters import keys, private_directory
+from iacq.adapters.sealer import AesGcmSealer
+from iacq.errors import Unavailable
+from iacq.services import key_check
 from iacq.settings import Settings
 from iacq.store import migrate
 from iacq.store.session import Database
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def prepare(settings: Settings) -> None:
-    """Make HOME and the keys, where they are embedded, and run the migrations.
+    """Make HOME and the keys, where they are embedded, run the migrations, and check the keys.
 
     Raises Unavailable, InvalidInput.
     """
@@ -24,6 +27,23 @@ def prepare(settings: Settings) -> None:
     keys.load(settings)
     _reach(settings)
     migrate.upgrade(settings.sqlalchemy_url)
+    require_keys(settings)
+
+
+def require_keys(settings: Settings) -> None:
+    """Raise InvalidInput(code=wrong_key) unless everything stored can be opened with the keys that are here."""
+    with contextlib.closing(Database(settings.sqlalchemy_url, pool_size=1)) as database:
+        key_check.require(database, AesGcmSealer(keys.load(settings)))
+
+
+def look_at_keys(settings: Settings) -> None:
+    """The same without a trace, and without an error while the database is away or not migrated."""
+    with (
+        contextlib.suppress(Unavailable),
+        contextlib.closing(Database(settings.sqlalchemy_url, pool_size=1)) as database,
+    ):
+        if is_current(settings):
+            key_check.look(database, AesGcmSealer(keys.load(settings)))
 
 
 def upgrade_sql(settings: Settings) -> str:

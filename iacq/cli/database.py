@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import click
 
 from iacq.bootstrap import schema
@@ -9,6 +11,7 @@ from iacq.cli import output, restored
 from iacq.cli.app import App
 from iacq.cli.command import Command, Group, pass_app
 from iacq.errors import InvalidInput, Unavailable
+from iacq.services.reencrypting import Tally
 from iacq.store.inspecting import Findings
 
 
@@ -39,6 +42,30 @@ def upgrade(app: App, sql: bool) -> None:
         output.emit({"current": True})
     else:
         output.line("The database has the present schema.")
+
+
+@db.command(cls=Command, example="IACQ_ENCRYPTION_KEYS=NEW,OLD iacq db reencrypt")
+@pass_app
+def reencrypt(app: App) -> int:
+    """Seal everything stored with the first key, beside a running system. Then the other keys can be given up.
+
+    First give all processes both keys, the new one second, then first; then run this. It may be interrupted and run
+    again. Exit code 1 if something could not be opened.
+    """
+    tallies = app.client.reencrypt(lambda tally: None if app.as_json else output.note(f"… {_tally(tally)}"))
+    if app.as_json:
+        output.emit([dataclasses.asdict(tally) for tally in tallies])
+    for tally in tallies:
+        if not app.as_json:
+            output.line(_tally(tally))
+            for why in tally.left:
+                output.note(f"  {output.printable(why)}")
+    return 1 if any(tally.left for tally in tallies) else 0
+
+
+def _tally(tally: Tally) -> str:
+    left = f", {len(tally.left)} could not be opened" if tally.left else ""
+    return f"{tally.kind.replace('_', ' ')}: {tally.seen} looked at, {tally.rewritten} sealed anew{left}"
 
 
 @db.command(cls=Command, example="iacq db check --restored")

@@ -30,6 +30,7 @@ def worker() -> None:
 @pass_app
 def agent(app: App, pod_name: str, pool: str, slots: int) -> None:
     """Run a pod: its agent, its slots, its housekeeping node."""
+    _check_keys(app)
     become(app, "workers.agent", "--pod-name", pod_name, "--pool", pool, "--slots", str(slots))
 
 
@@ -37,6 +38,7 @@ def agent(app: App, pod_name: str, pool: str, slots: int) -> None:
 @pass_app
 def control(app: App) -> None:
     """Run a control worker, which dispatches runs. Several are harmless."""
+    _check_keys(app)
     become(app, "workers.control")
 
 
@@ -45,3 +47,9 @@ def control(app: App) -> None:
 def beat(app: App) -> None:
     """Run the clock that rings the control workers. Two are harmless."""
     become(app, "workers.control", "beat")
+
+
+def _check_keys(app: App) -> None:
+    from iacq.bootstrap import schema
+
+    schema.look_at_keys(app.settings)

@@ -20,7 +20,8 @@ ERRORED = "errored_state"
 """Kind of the artifact: the state that terraform could not store, as its errored.tfstate had it."""
 
 
-def _bound(workspace: str) -> str:
+def bound(workspace: str) -> str:
+    """Name what the sealed states of a workspace belong to."""
     return bound_to(workspace, 0, "state")
 
 
@@ -35,7 +36,7 @@ def prepare(core: Core, workspace: str, data: bytes) -> NewState | None:
         sha256=hashlib.sha256(data).hexdigest(),
         size=len(data),
         resources=len(found.resources),
-        sealed=core.sealer.seal(data, bound_to=_bound(workspace)),
+        sealed=core.sealer.seal(data, bound_to=bound(workspace)),
     )
 
 
@@ -70,7 +71,7 @@ def pull(core: Core, workspace: str, version: int | None = None) -> bytes:
     sealed = core.database.read(states.sealed, workspace, version)
     if sealed is None:
         raise NotFound(f"workspace {workspace} has no state version {version}", field="version")
-    return core.sealer.open(sealed, bound_to=_bound(workspace))
+    return core.sealer.open(sealed, bound_to=bound(workspace))
 
 
 def pull_errored(core: Core, workspace: str, run: Run) -> bytes:

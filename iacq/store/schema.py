@@ -225,6 +225,14 @@ blobs = sa.Table(
     sa.Column("data", sa.LargeBinary, nullable=False),
 )
 
+key_checks = sa.Table(
+    "iacq_key_checks",  # a known text under each key that seals something
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),  # from 1, in the order of first use
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+)
+
 states = sa.Table(
     "iacq_states",
     metadata,

@@ -1,7 +1,9 @@
 """The command line against a real database, without a broker and without any other process of iacq."""
 
+import base64
 import json
 import os
+import pathlib
 import pty
 import stat
 import subprocess
@@ -141,6 +143,29 @@ def test_retry(iacq, network):
     assert "Retry of:    run 1" in iacq(None, "show", "2").stdout
     assert json.loads(iacq(None, "show", "2", "--json").stdout)["retry_of"] == 1
     assert iacq(None, "run", "retry", "9").exit_code == 3
+
+
+def test_a_wrong_key_is_said_at_once_and_keys_are_changed(iacq, network):
+    """Keys are changed by giving both, sealing all anew, and giving up the old one."""
+    kept = pathlib.Path(os.environ["IACQ_HOME"], "keys").read_text().splitlines()[-1]
+    new = base64.b64encode(bytes(32)).decode()
+    wrong = {"IACQ_ENCRYPTION_KEYS": new}
+    for words in (["plan", "net"], ["worker", "agent", "--pod-name", "a"], ["worker", "control"], ["db", "upgrade"]):
+        result = iacq(None, *words, env=wrong)
+        assert (result.exit_code, result.stderr.count("Error:")) == (2, 1), words
+        assert "Field: IACQ_ENCRYPTION_KEYS" in result.stderr
+        assert "is not here" in result.stderr
+        assert new not in result.output
+    doctor = json.loads(iacq(None, "doctor", "--json", env=wrong).stdout)["checks"]
+    assert [check["name"] for check in doctor if "encryption keys" in check["text"]] == ["keys"]
+    assert iacq(None, "runs", env=wrong).exit_code == 0
+    assert iacq(None, "plan", "net", "--detach").exit_code == 0
+    both = {"IACQ_ENCRYPTION_KEYS": f"{new},{kept}"}
+    tallies = json.loads(iacq(None, "db", "reencrypt", "--json", env=both).stdout)
+    assert {tally["kind"]: tally["rewritten"] for tally in tallies}["artifacts"] == 2
+    assert iacq(None, "db", "reencrypt", env=both).stdout.startswith("artifacts: 2 looked at, 0 sealed anew\n")
+    assert iacq(None, "plan", "net", "--detach", env=wrong).exit_code == 0
+    assert iacq(None, "plan", "net", "--detach").exit_code == 2
 
 
 def test_doctor_without_a_system_is_5_and_says_what_to_do(iacq, network):

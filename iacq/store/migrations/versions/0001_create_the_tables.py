@@ -57,6 +57,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("pod_name"),
     )
     op.create_table(
+        "iacq_key_checks",
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("number"),
+    )
+    op.create_table(
         "iacq_pods",
         sa.Column("name", sa.String(length=100), nullable=False),
         sa.Column("agent_id", sa.String(length=50), nullable=False),
