@@ -81,7 +81,7 @@ def path(text: str) -> Path:
 def _setting(default: Any, meaning: str, parse: Callable[[str], Any] = str, *, secret: bool = False) -> Any:
     metadata = {"default": default, "meaning": meaning, "parse": parse, "secret": secret}
     value = parse(default) if isinstance(default, str) else default
-    return dataclasses.field(default=value, metadata=metadata)
+    return dataclasses.field(default=value, metadata=metadata, repr=not secret)  # tracebacks may show a repr
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,6 @@ import sys
 
 from iacq import settings as settings_module
 from iacq.domain.slot import DEFAULT_SLOTS
-from iacq.keeper import process
 from iacq.keeper.agent import ProcessTree
 from iacq.settings import Settings
 
@@ -37,7 +36,6 @@ def main() -> None:
     """Run the pod until SIGTERM."""
     given = _arguments()
     settings = settings_module.load()
-    process.make_undumpable()
     tree = ProcessTree(settings.work_root / "pods" / given.pod_name, given.slots)
     sys.exit(_run(settings, tree, given))
 

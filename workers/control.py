@@ -12,7 +12,6 @@ from celery.utils.nodenames import default_nodename, host_format
 from beat_schedule import BEAT_SCHEDULE
 from iacq import bootstrap, log, tasks
 from iacq.bootstrap import measured
-from iacq.keeper import process
 from iacq.messages import CONTROL_QUEUE
 from iacq.services import key_check
 from iacq.settings import load
@@ -48,7 +47,6 @@ def main() -> None:
     Celery's own command line is not asked: it imports every plug-in, Flower among them.
     """
     log.set_up(settings.log_format)
-    process.make_undumpable()
     if sys.argv[1:] == ["beat"]:
         app.Beat(quiet=True, loglevel="INFO").run()
         return

@@ -17,6 +17,7 @@ from iacq.bootstrap import schema
 from iacq.domain.slot import DEFAULT_SLOTS
 from iacq.domain.workspace import DEFAULT_POOL
 from iacq.errors import Unavailable
+from iacq.keeper import process
 from iacq.services import views
 from iacq.services.core import Core
 from iacq.settings import Settings
@@ -39,6 +40,7 @@ def running(settings: Settings, *, pods: int, flower: bool = False, say: Callabl
     say: gets a line for each thing that happens, from another thread. Raises Conflict if another one runs in
     this HOME, Unavailable if something does not start.
     """
+    process.make_undumpable()  # it holds keys, and what terraform starts runs as the same user
     if settings.terraform is not None or not terraform_versions.listed(settings):
         terraform_binary.find(settings)
     if flower:

@@ -9,11 +9,13 @@ from iacq.cli.becoming import become
 from iacq.cli.command import Command, Group, pass_app
 from iacq.domain.slot import DEFAULT_SLOTS
 from iacq.domain.workspace import DEFAULT_POOL
+from iacq.keeper import process
 
 
 @click.group(cls=Group)
 def worker() -> None:
     """The processes one by one, for containers. With --json they log JSON."""
+    process.make_undumpable()  # until the program that replaces this one does it itself
 
 
 @worker.command(cls=Command, example="iacq worker agent --pod-name pod-a --slots 3")
