@@ -43,6 +43,7 @@ from iacq.services import (
     state_unlocking,
     states,
     views,
+    workspace_secrets,
     workspaces,
 )
 from iacq.services.core import Core, load_artifact
@@ -288,8 +289,16 @@ class Client:
     def outputs(self, workspace: str) -> dict[str, Any]:
         """Return the outputs: name → {value, type, sensitive}. Raises NotFound before the first apply.
 
-        From the managed state, sensitive ones included; else as terraform printed them, those left out.
+        From the managed state, sensitive ones included; else as terraform printed them, those left out. One that holds
+        a secret of the workspace counts as sensitive.
         """
+        hide = workspace_secrets.masking_of(self._sealing, workspace)
+        return {
+            name: {**output, "sensitive": output.get("sensitive") or hide.value(output) != output}
+            for name, output in self._outputs(workspace).items()
+        }
+
+    def _outputs(self, workspace: str) -> dict[str, Any]:
         kept = states.outputs(self._sealing, workspace)
         if kept is not None:
             return kept

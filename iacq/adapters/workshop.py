@@ -77,7 +77,8 @@ class SlotWorkshop:
         """Make an empty, private directory for what is fetched."""
         directory = self.directory / name / "fetch"
         try:
-            directory.mkdir(mode=0o700, parents=True)
+            directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            directory.mkdir(mode=0o700)
         except OSError as error:
             raise _cannot_make(directory, error) from error
         return directory
@@ -94,7 +95,8 @@ class SlotWorkshop:
     def _make(self, name: str, link: str, subdir: str | None, fill: Callable[[Path], None]) -> RunTree:
         tree = self._tree(name, link, subdir)
         try:
-            tree.scratch.mkdir(mode=0o700, parents=True)
+            tree.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            tree.scratch.mkdir(mode=0o700)
             fill(tree.source)
             (tree.home / _MODULE).symlink_to(Path("tree", subdir or ""))
             self._point(self._links / link, tree.source)

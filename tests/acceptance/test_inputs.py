@@ -9,9 +9,9 @@ import pytest
 
 from iacq.domain.run import Status
 from iacq.errors import InvalidInput
-from iacq.store.schema import metadata
 from tests.acceptance import configurations
 from tests.acceptance.conftest import on_both
+from tests.acceptance.stored import everything_stored
 from tests.acceptance.system import System
 
 TYPED = """
@@ -63,26 +63,6 @@ def test_variables_of_every_type_reach_terraform_and_secrets_stay_secret(system:
     assert SECRET not in system.log(applied)
     assert SECRET not in json.dumps(system.client.to_json(applied))
     assert SECRET.encode() not in everything_stored(system)
-
-
-def everything_stored(system: System) -> bytes:
-    """Return the bytes of the database and of all that is kept beside it, but for the directories of runs."""
-    url = system.settings.sqlalchemy_url
-    if url.startswith("sqlite"):
-        # By another process: one that closes a file of SQLite loses its own locks on it.
-        files = Path(url.removeprefix("sqlite:///")).parent.glob("iacq.db*")
-        stored = subprocess.run(["cat", *files], check=True, capture_output=True).stdout
-    else:
-        with system.database.transaction(reading=True) as tx:
-            rows = [row for table in metadata.sorted_tables for row in tx.execute(table.select())]
-        stored = b"\n".join(
-            bytes(value) if isinstance(value, bytes | memoryview) else str(value).encode()
-            for row in rows
-            for value in row
-        )
-    assert b"typed" in stored
-    kept = [system.home / "artifacts", system.home / "log", system.home / "b"]
-    return b"".join([stored, *(file.read_bytes() for root in kept for file in root.rglob("*") if file.is_file())])
 
 
 def test_a_queued_run_is_not_changed_by_later_edits(system: System, tmp_path):
