@@ -7,7 +7,6 @@ import sys
 
 from iacq import bootstrap, log
 from iacq.errors import IacqError
-from iacq.keeper import process
 from iacq.settings import load
 
 
@@ -15,7 +14,6 @@ def main() -> None:
     """Serve until SIGTERM or ^C."""
     settings = load()
     log.set_up(settings.log_format)
-    process.make_undumpable()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         bootstrap.serve_flower(settings)

@@ -44,7 +44,7 @@ def upgrade(app: App, sql: bool) -> None:
         output.line("The database has the present schema.")
 
 
-@db.command(cls=Command, example="IACQ_ENCRYPTION_KEYS=NEW,OLD iacq db reencrypt")
+@db.command(cls=Command, example="iacq db reencrypt")
 @pass_app
 def reencrypt(app: App) -> int:
     """Seal everything stored with the first key, beside a running system. Then the other keys can be given up.
