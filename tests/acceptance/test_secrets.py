@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
 import redis
 
 from iacq.adapters import celery_app
 from iacq.domain.run import StartTier, Status
-from tests.acceptance import configurations
+from tests.acceptance import configurations, fleet
+from tests.acceptance.configurations import Gate
 from tests.acceptance.conftest import on_both
 from tests.acceptance.stored import everything_stored
 from tests.acceptance.system import System
@@ -216,3 +218,24 @@ def test_a_rotated_credential_works_at_a_hot_apply(system: System, tmp_path: Pat
     shown = dataclasses.asdict(system.client.workspace("rotated"))
     assert (shown["secret_names"], shown["secret_environment"]) == (("v",), ("KEY",))
     assert "frozen" not in str(shown)
+
+
+@pytest.mark.parametrize("readable", [True, False])
+def test_an_adopted_apply_shows_no_secret(system: System, tmp_path: Path, gate: Gate, readable: bool) -> None:
+    """Where a new process of the slot cannot learn what is secret, it shows nothing; the apply ends all the same."""
+    source = configurations.write(tmp_path / "gated", gate.configuration(after="echo said $TOKEN"))
+    system.workspace("gated", source, secret_environment={"TOKEN": ENVIRONMENT})
+    run = system.plan("gated")
+    system.confirm(run)
+    gate.reached()
+    if not readable:
+        (system.home / "artifacts" / "runs" / str(run.id) / "inputs-0").unlink()
+    fleet.kill(system.fleet().slot(system.client.get(run.id).slot_id or 0))
+    system.until(run, lambda _: "adopted" in system.history(run), "the apply is adopted")
+    gate.open()
+    assert system.wait(run).status is Status.APPLIED
+    log = system.log(run, "apply")
+    assert ENVIRONMENT not in log
+    assert ("said ***" in log) is readable
+    assert ("cannot be shown" in log) is not readable
+    assert ("Apply complete" in log) is readable
