@@ -108,7 +108,7 @@ class Overheard:
         self.events.append(repr(event))
 
     def _look(self) -> None:
-        while not self._over.wait(0.01):
+        while not self._over.wait(0.05):
             for pid in filter(str.isdigit, os.listdir("/proc")):
                 with contextlib.suppress(OSError):
                     command = Path(f"/proc/{pid}/cmdline").read_bytes()
