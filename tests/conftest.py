@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis
 
@@ -20,6 +21,11 @@ from tests.waiting import wait_until
 
 _FOREIGN = ("IACQ_", "CELERY_", "FLOWER_", "TF_", "PG", "AWS_")
 _FOREIGN_NAMES = ("POD_NAME", "POOL_ID", "SLOT_ID")
+
+
+# A busy machine is no failure.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 
 def migrate(url: str) -> None:

@@ -12,7 +12,7 @@ from iacq.domain.source import SourceLocation
 _MOST = 500
 """Characters of git's own words."""
 _CREDENTIALS = (
-    "put a token into the workspace's environment as GIT_TOKEN (and GIT_USERNAME, where the host wants a certain one), "
+    "give a token as --secret-env GIT_TOKEN (and --env GIT_USERNAME, where the host wants a certain one), "
     "or give the pod a credential helper or an ssh agent"
 )
 

@@ -26,7 +26,7 @@ _NOT_IN_REF = frozenset(" ~^:?*[\\")
 _URL_HINT = "write https://HOST/PATH, ssh://USER@HOST/PATH or USER@HOST:PATH"
 _REF_HINT = "give a branch, a tag, or a full commit id"
 _USER_HINT = (
-    "write the url without it, and put the token into the workspace's environment as GIT_TOKEN (and GIT_USERNAME, "
+    "write the url without it, and give the token as --secret-env GIT_TOKEN (and --env GIT_USERNAME, "
     "where the host wants a certain one)"
 )
 

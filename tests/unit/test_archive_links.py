@@ -33,7 +33,7 @@ def test_where_a_link_leads(links: dict[str, str], outside: bool) -> None:
 PARTS = st.lists(st.sampled_from(["a", "b", "c", "..", ".", ""]), min_size=1, max_size=5)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.dictionaries(st.sampled_from(["a", "b", "c", "d/a", "d/b", "d/e/a"]), PARTS, min_size=1))
 def test_never_says_inside_of_what_the_kernel_finds_outside(
     data: dict[str, list[str]], tmp_path_factory: pytest.TempPathFactory

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from iacq.domain import configuration, hcl
@@ -83,7 +83,6 @@ def test_a_tofu_file_stands_in_for_its_tf_file():
     assert configuration.read({"main.tf.json": "{}", "main.tofu": S3}).backend == "s3"
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no failure
 @given(st.text(alphabet='{}()[]"\\$%<-/*#= \nEOTab1'))
 def test_any_text_is_read(text):
     configuration.read({"main.tf": text, "override.tf.json": text})

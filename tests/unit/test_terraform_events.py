@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from iacq.domain import terraform_events as events
@@ -148,11 +148,9 @@ json_values = st.recursive(
     max_leaves=6,
 )
 # A busy machine is no failure: no deadline, and slow generation is accepted.
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 KINDS = ["diagnostic", "change_summary", "outputs", "provision_progress", "planned_change", "apply_complete"]
 
 
-@patient
 @given(
     st.sampled_from(KINDS),
     st.dictionaries(st.sampled_from(["diagnostic", "changes", "outputs", "hook", "change"]), json_values),
@@ -167,7 +165,6 @@ def test_events_of_any_shape_are_taken(kind, more):
     progress.counts()
 
 
-@patient
 @given(
     st.fixed_dictionaries(dict.fromkeys(("severity", "summary", "detail", "address", "range", "snippet"), json_values))
 )
@@ -177,7 +174,6 @@ def test_diagnostics_of_any_shape_are_taken(said):
     events.first_error([event])
 
 
-@patient
 @given(st.binary())
 def test_any_bytes_are_taken(raw):
     assert events.render(events.parse(raw)) is not None
