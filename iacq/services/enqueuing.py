@@ -13,10 +13,12 @@ from sqlalchemy.exc import IntegrityError
 
 from iacq import log
 from iacq.domain import workspace as workspaces_domain
+from iacq.domain.masking import Masking
 from iacq.domain.run import Run, RunOptions, RunType, Status
 from iacq.domain.source import SourceKind, SourceLocation
 from iacq.domain.transitions import Cause
 from iacq.domain.workspace import Workspace
+from iacq.domain.workspace_secrets import WorkspaceSecrets
 from iacq.errors import Conflict, InvalidInput
 from iacq.messages import DISPATCH
 from iacq.services import states, workspace_secrets
@@ -82,6 +84,10 @@ class Inputs:
         for name, value in self.run_variables.items():
             if name in self.secret_variables:
                 yield value if isinstance(value, str) else json.dumps(value)
+
+    def masking(self, secrets: WorkspaceSecrets) -> Masking:
+        """Return what hides the secrets of this run; secrets: those of its workspace now."""
+        return Masking([*self.secret_values(), *secrets.environment.values(), *secrets.variables.values()])
 
     def to_json(self) -> bytes:
         """Write as stable JSON; its hash is part of the plan's fingerprint."""

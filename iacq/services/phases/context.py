@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from iacq import log
-from iacq.domain.masking import Masking
 from iacq.domain.run import Phase, Run
 from iacq.domain.slot import Place
 from iacq.domain.workspace_secrets import WorkspaceSecrets
@@ -112,8 +111,7 @@ class PhaseContext:
 
         Raises NotFound, PhaseFailed(code=unreadable).
         """
-        values = [*self.inputs.secret_values(), *self.secrets.environment.values(), *self.secrets.variables.values()]
-        self.log.masking = Masking(values)
+        self.log.masking = self.inputs.masking(self.secrets)
 
     @property
     def terraform(self) -> Mapping[str, Any]:

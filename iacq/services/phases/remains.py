@@ -8,17 +8,20 @@ import contextlib
 from pathlib import Path
 
 from iacq import log
+from iacq.domain import masking
+from iacq.domain.masking import Masking
 from iacq.domain.run import Phase, Run
-from iacq.errors import Conflict, InvalidInput, PhaseFailed
+from iacq.errors import Conflict, InvalidInput, NotFound, PhaseFailed
 from iacq.keeper import files
 from iacq.ports import RunTree, Workshop
-from iacq.services import states
-from iacq.services.core import store_artifact
+from iacq.services import states, workspace_secrets
+from iacq.services.core import Core, load_artifact, store_artifact
+from iacq.services.enqueuing import INPUTS, Inputs
 from iacq.services.phases.context import SlotWorker
 from iacq.services.phases.logwriter import LogWriter
 from iacq.services.phases.output import Output
 from iacq.services.phases.plan import STATE_FILE
-from iacq.store import artifacts
+from iacq.store import artifacts, workspaces
 from iacq.store.artifacts import Artifact
 from iacq.store.protocol import recovering
 from iacq.store.session import Raced, Transaction
@@ -80,12 +83,24 @@ def prove_end(tx: Transaction, run_id: int, effects_fence: int, kept: list[Artif
 
 def _keep_output(worker: SlotWorker, run: Run, job: Path, effects_fence: int) -> None:
     writer = LogWriter(worker.core, worker.threads, run.id, Phase.APPLY, fence=run.fence, effects_fence=effects_fence)
+    writer.masking = _masking(worker.core, run)
     try:
         with Output(writer, job) as output:
             output.take(ended=True)
         writer.flush()
     finally:
         writer.close()
+
+
+def _masking(core: Core, run: Run) -> Masking:
+    try:
+        inputs = Inputs.from_json(load_artifact(core, run.workspace, run.id, INPUTS))
+        secrets = workspace_secrets.unseal(
+            core, run.workspace, core.database.read(workspaces.secrets_of, run.workspace)
+        )
+    except (NotFound, PhaseFailed):
+        return masking.EVERYTHING
+    return inputs.masking(secrets)
 
 
 def _keep_state(worker: SlotWorker, run: Run, file: Path, effects_fence: int) -> None:
