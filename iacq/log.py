@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
+import time
+from collections.abc import Callable
 from typing import Any
+
+_REMEMBERED = 1000
+"""Things of which it is known when they were last spoken of."""
 
 
 def get(name: str) -> logging.Logger:
@@ -15,6 +21,27 @@ def get(name: str) -> logging.Logger:
 def ids(**values: Any) -> dict[str, Any]:
     """Build the `extra` of a log call: ids that the formatters append (`run`, `slot`, `pod`, ...)."""
     return {"iacq_ids": {name: value for name, value in values.items() if value is not None}}
+
+
+class Rarely:
+    """Says yes once in a while for each thing, so that what goes wrong every second is not logged every second."""
+
+    def __init__(self, every: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """every: seconds."""
+        self._every, self._clock = every, clock
+        self._said: dict[object, float] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, what: object) -> bool:
+        """Tell whether to speak of this now."""
+        with self._lock:
+            now = self._clock()
+            if what in self._said and now - self._said[what] < self._every:
+                return False
+            if len(self._said) >= _REMEMBERED:
+                self._said.clear()
+            self._said[what] = now
+            return True
 
 
 class TextFormatter(logging.Formatter):

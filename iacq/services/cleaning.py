@@ -11,7 +11,7 @@ from iacq.domain import transitions
 from iacq.domain.run import Run, Status
 from iacq.keeper import files
 from iacq.ports import Workshop
-from iacq.services.core import Core
+from iacq.services.core import Apart, Core
 from iacq.store import runs
 from iacq.store.pods import Registration
 
@@ -49,9 +49,11 @@ def remove_work_dirs(core: Core, pod: Registration, workshops: Mapping[int, Work
 
 
 def _removable(core: Core, directory: RunDirectory, agent_id: str) -> bool:
-    run = core.database.read(runs.get, directory.run_id)
-    keep_ms = int(core.settings.workdir_keep * 1000)
-    return is_removable(run, directory, agent_id, core.clock.now_ms(), keep_ms)
+    with Apart(run=directory.run_id):
+        run = core.database.read(runs.get, directory.run_id)
+        keep_ms = int(core.settings.workdir_keep * 1000)
+        return is_removable(run, directory, agent_id, core.clock.now_ms(), keep_ms)
+    return False  # a broken row cannot say whether it is needed
 
 
 def is_removable(run: Run | None, directory: RunDirectory, agent_id: str, now_ms: int, keep_ms: int) -> bool:

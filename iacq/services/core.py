@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
 
 from iacq import log
 from iacq.errors import NotFound, PhaseFailed, Unavailable
@@ -15,6 +17,29 @@ from iacq.store.artifacts import Artifact
 from iacq.store.session import Database
 
 logger = log.get(__name__)
+
+
+_rarely = log.Rarely(60)
+
+
+class Apart:
+    """Keeps what goes wrong with one item of a job from the others: it is logged now and then, and the job goes on.
+
+    A database that does not answer ends the job: the others would fail too.
+    """
+
+    def __init__(self, **ids: Any) -> None:
+        """ids: of the item, for the log."""
+        self._ids = ids
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> bool:
+        if not isinstance(error, Exception) or isinstance(error, Unavailable):
+            return False
+        if _rarely(tuple(self._ids.items())):
+            logger.error("left out; the others go on", exc_info=error, extra=log.ids(**self._ids))
+        return True
 
 
 @dataclass(frozen=True, kw_only=True)

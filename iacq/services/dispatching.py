@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from iacq import log
 from iacq.domain import placement, queueing
 from iacq.domain.queueing import Candidate
 from iacq.domain.run import Run, Status
 from iacq.domain.slot import Slot, SlotStatus
-from iacq.services.core import Core
+from iacq.services.core import Apart, Core
 from iacq.store import outbox, pods, queue, runs, slots
 from iacq.store.protocol import waiting
 from iacq.store.session import Transaction
@@ -18,29 +20,43 @@ logger = log.get(__name__)
 def dispatch(core: Core) -> int:
     """Dispatch everything that can start now; returns how many runs got a slot."""
     dispatched = 0
-    present = core.database.read(slots.listed)
-    if not any(slot.usable or slot.status is SlotStatus.RESERVED for slot in present):
+    free = core.database.read(slots.listed)
+    if not any(slot.usable or slot.status is SlotStatus.RESERVED for slot in free):
         return dispatched  # the others give nobody a place; whoever frees one rings again
-    full: set[str] = set()  # pools without a free slot
+    present = Present(slots=free)
     for candidate in core.database.read(_candidates):
-        if candidate.pool in full and candidate.status is not Status.CONFIRMED:
+        if candidate.pool in present.full and candidate.status is not Status.CONFIRMED:
             continue
-        run = core.database.read(runs.get, candidate.id)
-        if run is None or run.status is not candidate.status:
-            continue
-        bell = core.database.attempt(waiting.dispatch_to_own_slot, run) if run.status is Status.CONFIRMED else None
-        if bell is None and run.pool not in full:
-            slot = placement.choose_slot(run.pool, present) or _free_reserved_slot(core, run)
-            if slot is None:
-                full.add(run.pool)
-                continue
-            bell = core.database.attempt(waiting.dispatch, run, slot)
-            present = core.database.read(slots.listed)
-        if bell is not None:
-            core.ring(bell)
-            dispatched += 1
-            logger.info("%s queued in %s", bell.phase, bell.queue, extra=log.ids(run=run.id, workspace=run.workspace))
+        with Apart(run=candidate.id, workspace=candidate.workspace):
+            dispatched += _dispatch(core, candidate, present)
     return dispatched
+
+
+@dataclass
+class Present:
+    """What one round of dispatching knows."""
+
+    slots: list[Slot]  # as they were after the last step
+    full: set[str] = field(default_factory=set)  # pools without a free slot
+
+
+def _dispatch(core: Core, candidate: Candidate, present: Present) -> bool:
+    run = core.database.read(runs.get, candidate.id)
+    if run is None or run.status is not candidate.status:
+        return False
+    bell = core.database.attempt(waiting.dispatch_to_own_slot, run) if run.status is Status.CONFIRMED else None
+    if bell is None and run.pool not in present.full:
+        slot = placement.choose_slot(run.pool, present.slots) or _free_reserved_slot(core, run)
+        if slot is None:
+            present.full.add(run.pool)
+            return False
+        bell = core.database.attempt(waiting.dispatch, run, slot)
+        present.slots = core.database.read(slots.listed)
+    if bell is None:
+        return False
+    core.ring(bell)
+    logger.info("%s queued in %s", bell.phase, bell.queue, extra=log.ids(run=run.id, workspace=run.workspace))
+    return True
 
 
 def _candidates(tx: Transaction) -> list[Candidate]:

@@ -10,7 +10,7 @@ from iacq.domain.run import Run, Status
 from iacq.domain.slot import Closed, Slot, SlotStatus
 from iacq.errors import Unavailable
 from iacq.messages import ANSWER, DISPATCH
-from iacq.services.core import Core
+from iacq.services.core import Apart, Core
 from iacq.store import pods, runs, slots
 from iacq.store.protocol import recovering, waiting
 from iacq.store.session import Transaction
@@ -51,7 +51,7 @@ def recover(core: Core, watch: LeaseWatch) -> int:
     try:
         expired = core.database.read(recovering.expired_leases)
         lost = watch.confirmed(expired, core.clock.monotonic(), core.settings.lease_confirm)
-        taken = [core.database.attempt(recovering.lose_lease, run) for run in lost]
+        taken = [_lose_lease(core, run) for run in lost]
         freed = core.database.run(_free_stale_slots)
     except Unavailable:
         watch.forget()
@@ -63,6 +63,12 @@ def recover(core: Core, watch: LeaseWatch) -> int:
     if changed:
         core.ring_control(DISPATCH)
     return changed
+
+
+def _lose_lease(core: Core, run: Run) -> Run | None:
+    with Apart(run=run.id, workspace=run.workspace):
+        return core.database.attempt(recovering.lose_lease, run)
+    return None
 
 
 def _free_stale_slots(tx: Transaction) -> int:
@@ -82,28 +88,40 @@ def check_agents(core: Core) -> int:
         logger.warning("agent is silent: offline", extra=log.ids(pod=pod.name))
         changed += settle_slots(core, held)
     for slot, run in core.database.read(_not_claimed, int(core.settings.claim_timeout * 1000)):
-        if core.database.attempt(waiting.take_back, run, close_slot=Closed.NOT_ANSWERING) is not None:
-            logger.warning("did not claim in time: closed until it answers", extra=log.ids(slot=slot.queue, run=run.id))
-            changed += 1
+        with Apart(slot=slot.queue, run=run.id):
+            changed += _take_back(core, slot, run)
     _ask_closed_slots(core)
     if changed:
         core.ring_control(DISPATCH)
     return changed
 
 
+def _take_back(core: Core, slot: Slot, run: Run) -> bool:
+    if core.database.attempt(waiting.take_back, run, close_slot=Closed.NOT_ANSWERING) is None:
+        return False
+    logger.warning("did not claim in time: closed until it answers", extra=log.ids(slot=slot.queue, run=run.id))
+    return True
+
+
 def settle_slots(core: Core, held: list[Slot]) -> int:
     """Give back what waits in these slots: reservations, and queued runs; returns how many."""
     settled = 0
     for slot in held:
-        run = core.database.read(runs.get, slot.run_id or 0)
-        if run is None:
-            continue
-        if run.status in transitions.QUEUED:
-            settled += core.database.attempt(waiting.take_back, run) is not None
-        elif slot.status is SlotStatus.RESERVED:
-            core.database.attempt(waiting.give_up_reservation, run, slot)
-            settled += 1
+        with Apart(slot=slot.queue, run=slot.run_id):
+            settled += _settle_slot(core, slot)
     return settled
+
+
+def _settle_slot(core: Core, slot: Slot) -> bool:
+    run = core.database.read(runs.get, slot.run_id or 0)
+    if run is None:
+        return False
+    if run.status in transitions.QUEUED:
+        return core.database.attempt(waiting.take_back, run) is not None
+    if slot.status is not SlotStatus.RESERVED:
+        return False
+    core.database.attempt(waiting.give_up_reservation, run, slot)
+    return True
 
 
 def _not_claimed(tx: Transaction, timeout_ms: int) -> list[tuple[Slot, Run]]:
@@ -128,13 +146,16 @@ def expire_plans(core: Core) -> int:
     """Discard plans that nobody confirmed in time, and end reservations that lasted long enough."""
     changed = 0
     for run in core.database.read(runs.listed, statuses=[Status.APPLY_PENDING]):
-        if core.database.attempt(waiting.expire, run) is not None:
-            logger.info("plan expired", extra=log.ids(run=run.id, workspace=run.workspace))
-            changed += 1
-            continue
-        slot = core.database.read(slots.held_by_since, run.id, older_than_ms=int(core.settings.reserve_for * 1000))
-        if slot is not None and core.database.attempt(waiting.give_up_reservation, run, slot) is not None:
-            changed += 1
+        with Apart(run=run.id, workspace=run.workspace):
+            changed += _expire(core, run)
     if changed:
         core.ring_control(DISPATCH)
     return changed
+
+
+def _expire(core: Core, run: Run) -> bool:
+    if core.database.attempt(waiting.expire, run) is not None:
+        logger.info("plan expired", extra=log.ids(run=run.id, workspace=run.workspace))
+        return True
+    slot = core.database.read(slots.held_by_since, run.id, older_than_ms=int(core.settings.reserve_for * 1000))
+    return slot is not None and core.database.attempt(waiting.give_up_reservation, run, slot) is not None

@@ -11,6 +11,7 @@ from iacq.domain.queueing import Surroundings, Waiting
 from iacq.domain.run import Phase, Run, Status
 from iacq.domain.slot import Pod, Slot
 from iacq.domain.workspace import Workspace
+from iacq.errors import IacqError
 from iacq.services.core import Core
 from iacq.services.evidence import Evidence
 from iacq.store import control, pods, runs, slots, workspaces
@@ -38,13 +39,20 @@ def _surroundings(tx: Transaction, run: Run) -> Surroundings:
     active = queue_rows.active_of(tx, run.workspace)
     ahead = queue_rows.first_pending_of(tx, run.workspace)
     return Surroundings(
-        workspace=workspaces.find(tx, run.workspace),
+        workspace=_workspace_of(tx, run),
         active=_other(active, run),
         ahead=_other(ahead, run),
         free_slots=sum(slot.usable for slot in slots.listed(tx, pool=run.pool)),
         pods=sum(pod.pool == run.pool and pod.status == pods.ONLINE for pod in pods.listed(tx)),
         control_seen=control.seen_within(tx, ms=CONTROL_SILENT_MS),
     )
+
+
+def _workspace_of(tx: Transaction, run: Run) -> Workspace | None:
+    try:
+        return workspaces.find(tx, run.workspace)
+    except IacqError:
+        return None  # its row is broken: whether it is locked is not known, and the others are shown all the same
 
 
 def queue(core: Core) -> list[tuple[Run, Waiting | None]]:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from iacq.domain import transitions
 from iacq.domain.queueing import Candidate
 from iacq.domain.run import Run, RunType, Status
+from iacq.store import readable
 from iacq.store import runs as run_rows
 from iacq.store.schema import runs, workspaces
 from iacq.store.session import Transaction
@@ -30,6 +31,8 @@ _CANDIDATE = (
 
 
 def _to_candidate(row: sa.Row[Any]) -> Candidate:
+    if None in row:
+        raise ValueError("a NULL where none may be")
     return Candidate(
         id=row.id,
         workspace=row.workspace_id,
@@ -87,7 +90,7 @@ _RUNNING = (
 
 def confirmed(tx: Transaction) -> list[Candidate]:
     """Return confirmed runs that no slot was chosen for, whose workspace is not locked."""
-    return [_to_candidate(row) for row in tx.execute(_CONFIRMED)]
+    return readable.many(tx, _CONFIRMED, (runs.c.id,), _to_candidate)
 
 
 def startable(tx: Transaction) -> list[Candidate]:
@@ -95,7 +98,7 @@ def startable(tx: Transaction) -> list[Candidate]:
 
     By priority, then oldest. A person's lock and an active run of the workspace hold state-changing runs only.
     """
-    return [_to_candidate(row) for row in tx.execute(_STARTABLE)]
+    return readable.many(tx, _STARTABLE, (runs.c.id,), _to_candidate)
 
 
 def running_counts(tx: Transaction) -> tuple[Counter[str], Counter[str]]:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from iacq.domain import transitions
 from iacq.domain.run import Changes, Run, RunType, StartTier, Status
 from iacq.domain.transitions import Cause
-from iacq.store import statement
+from iacq.store import readable, statement
 from iacq.store.schema import events, runs
 from iacq.store.session import Raced, Transaction, as_timestamp, now_ms
 from iacq.store.statement import NOW, SET, TIMESTAMP
@@ -54,9 +54,31 @@ class Event:
     details: str | None
 
 
+_REQUIRED = ("workspace_id", "pool", "priority", "requested_by", "attempt", "tries", "fence", "created_ms")
+
+
+def _mapping(value: object) -> dict[str, Any] | None:
+    """Read a JSON column that only explains: what has another shape explains nothing."""
+    return value if isinstance(value, dict) else None
+
+
+def _changes(value: object) -> Changes | None:
+    found = _mapping(value) or {}
+    if not all(isinstance(found.get(name), int) for name in ("add", "change", "destroy")):
+        return None
+    return Changes(add=found["add"], change=found["change"], destroy=found["destroy"])
+
+
+def _timings(value: object) -> dict[str, Any]:
+    return {phase: steps for phase, steps in (_mapping(value) or {}).items() if isinstance(steps, dict)}
+
+
 def to_run(row: sa.Row[Any]) -> Run:
     """Make a value of a row that was selected with all of iacq's columns."""
     values = row._mapping  # noqa: SLF001 - SQLAlchemy's public name for it
+    for name in _REQUIRED:
+        if values[name] is None:
+            raise ValueError(f"{name} is NULL")
     return Run(
         id=values["id"],
         workspace=values["workspace_id"],
@@ -86,8 +108,8 @@ def to_run(row: sa.Row[Any]) -> Run:
         prepared_pod_name=values["warmup_pod_name"],
         prepared_slot_id=values["warmup_slot_id"],
         plan_hash=values["plan_hash"],
-        fingerprint=values["fingerprint"],
-        changes=Changes(**values["changes"]) if values["changes"] else None,
+        fingerprint=_mapping(values["fingerprint"]),
+        changes=_changes(values["changes"]),
         confirmed_at=values["confirmed_ms"],
         confirmed_by=values["confirmed_by"],
         confirmed_hash=values["confirmed_hash"],
@@ -96,7 +118,7 @@ def to_run(row: sa.Row[Any]) -> Run:
         cancel_requested_by=values["cancel_requested_by"],
         expires_at=values["expires_ms"],
         start_tier=StartTier(values["start_tier"]) if values["start_tier"] else None,
-        timings=values["timings"] or {},
+        timings=_timings(values["timings"]),
         error_code=values["error_code"],
         error_text=values["error_text"],
         commit=values["git_commit"],
@@ -233,8 +255,7 @@ _GET = sa.select(*_COLUMNS).where(runs.c.id == sa.bindparam("run_id"), runs.c.fe
 
 def get(tx: Transaction, run_id: int) -> Run | None:
     """Return a run, or None if there is none of that id that iacq wrote."""
-    row = tx.execute(_GET, {"run_id": run_id}).first()
-    return to_run(row) if row else None
+    return readable.one(tx, _GET, {"run_id": run_id}, to_run)
 
 
 _WRITER = (
@@ -265,9 +286,9 @@ def require_writer(tx: Transaction, run_id: int, fence: int, effects_fence: int 
 
 
 def among(tx: Transaction, ids: Collection[int]) -> list[Run]:
-    """Return the runs of these ids, in any order."""
-    rows = tx.execute(sa.select(*_COLUMNS).where(runs.c.id.in_(ids), runs.c.fence.is_not(None)))
-    return [to_run(row) for row in rows]
+    """Return the runs of these ids, in any order, without those whose row is broken."""
+    statement = sa.select(*_COLUMNS).where(runs.c.id.in_(ids), runs.c.fence.is_not(None))
+    return readable.many(tx, statement, (runs.c.id,), to_run)
 
 
 def by_key(tx: Transaction, workspace: str, key: str) -> tuple[Run, str] | None:
@@ -288,14 +309,14 @@ def listed(
     limit: int | None = None,
     newest_first: bool = True,
 ) -> list[Run]:
-    """Return runs by id."""
+    """Return runs by id, without those whose row is broken."""
     statement = sa.select(*_COLUMNS).where(runs.c.fence.is_not(None))
     if workspace is not None:
         statement = statement.where(runs.c.workspace_id == workspace)
     if statuses is not None:
         statement = statement.where(runs.c.status.in_(list(statuses)))
     statement = statement.order_by(runs.c.id.desc() if newest_first else runs.c.id).limit(limit)
-    return [to_run(row) for row in tx.execute(statement)]
+    return readable.many(tx, statement, (runs.c.id,), to_run)
 
 
 def events_of(tx: Transaction, run_id: int) -> list[Event]:

@@ -9,10 +9,12 @@ import sqlalchemy as sa
 
 from iacq.domain.run import Run
 from iacq.domain.slot import Closed, Place, Slot, SlotStatus
-from iacq.store import statement
+from iacq.store import readable, statement
 from iacq.store.schema import runs, slots
 from iacq.store.session import Raced, Transaction
 from iacq.store.statement import NOW
+
+_KEY = (slots.c.pod_name, slots.c.slot_id)
 
 
 def to_slot(row: sa.Row[Any]) -> Slot:
@@ -143,16 +145,16 @@ def at(tx: Transaction, pod_name: str, slot_id: int) -> Slot | None:
 
 
 def listed(tx: Transaction, *, pool: str | None = None, pod_name: str | None = None) -> list[Slot]:
-    """Return slots by pod and number."""
-    statement = sa.select(slots).order_by(slots.c.pod_name, slots.c.slot_id)
+    """Return slots by pod and number, without those whose row is broken."""
+    wanted = sa.select(slots).order_by(*_KEY)
     if pool is not None:
-        statement = statement.where(slots.c.pool == pool)
+        wanted = wanted.where(slots.c.pool == pool)
     if pod_name is not None:
-        statement = statement.where(slots.c.pod_name == pod_name)
-    return [to_slot(row) for row in tx.execute(statement)]
+        wanted = wanted.where(slots.c.pod_name == pod_name)
+    return readable.many(tx, wanted, _KEY, to_slot)
 
 
 def stale(tx: Transaction) -> list[tuple[Slot, str]]:
     """Return slots that a run holds which should not (by its status), for the reconciler, with that status."""
-    rows = tx.execute(sa.select(slots, runs.c.status.label("run_status")).join(runs, runs.c.id == slots.c.run_id))
-    return [(to_slot(row), row.run_status) for row in rows]
+    held = sa.select(slots, runs.c.status.label("run_status")).join(runs, runs.c.id == slots.c.run_id)
+    return readable.many(tx, held, _KEY, lambda row: (to_slot(row), row.run_status))

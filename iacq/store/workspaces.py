@@ -9,12 +9,24 @@ import sqlalchemy as sa
 from iacq.domain import transitions
 from iacq.domain.workspace import Workspace
 from iacq.errors import Conflict, NotFound
+from iacq.store import readable
 from iacq.store.schema import runs, states, working_states, workspaces
 from iacq.store.session import Transaction
 
+_SHAPES = {
+    "variables": dict,
+    "environment": dict,
+    "var_files": list,
+    "secret_names": list,
+    "secret_environment": list,
+}
+
 
 def to_workspace(row: sa.Row[Any]) -> Workspace:
-    """Make a value of a row."""
+    """Make a value of a row. Raises ValueError for a broken one: nothing is planned with half of its variables."""
+    for name, shape in _SHAPES.items():
+        if not isinstance(getattr(row, name), shape):
+            raise ValueError(f"{name} is not {'an object' if shape is dict else 'a list'}")  # noqa: TRY004 - of a value
     return Workspace(
         name=row.name,
         pool=row.pool,
@@ -85,23 +97,29 @@ def update(tx: Transaction, workspace: Workspace, *, secrets: bytes | None) -> W
     return to_workspace(row)
 
 
+_GET = sa.select(workspaces).where(workspaces.c.name == sa.bindparam("workspace"))
+
+
 def find(tx: Transaction, name: str) -> Workspace | None:
-    """Return a workspace or None."""
-    row = tx.execute(sa.select(workspaces).where(workspaces.c.name == name)).first()
-    return to_workspace(row) if row else None
+    """Return a workspace or None. Raises IacqError (code broken_row) if its row is broken."""
+    return readable.one(tx, _GET, {"workspace": name}, to_workspace)
 
 
 def get(tx: Transaction, name: str) -> Workspace:
     """Return a workspace. Raises NotFound."""
     workspace = find(tx, name)
     if workspace is None:
-        shown = ascii(name if len(name) <= 60 else name[:57] + "...").strip("'")
-        raise NotFound(
-            f"there is no workspace {shown}",
-            field="workspace",
-            hint="`iacq workspace list` shows them; `iacq workspace create NAME --path DIR` makes one",
-        )
+        raise _not_found(name)
     return workspace
+
+
+def _not_found(name: str) -> NotFound:
+    shown = ascii(name if len(name) <= 60 else name[:57] + "...").strip("'")
+    return NotFound(
+        f"there is no workspace {shown}",
+        field="workspace",
+        hint="`iacq workspace list` shows them; `iacq workspace create NAME --path DIR` makes one",
+    )
 
 
 def hold(tx: Transaction, name: str) -> None:
@@ -112,8 +130,8 @@ def hold(tx: Transaction, name: str) -> None:
 
 def hold_alone(tx: Transaction, name: str) -> None:
     """Keep the dispatch of state-changing runs from beginning until this transaction ends. Raises NotFound."""
-    tx.execute(sa.select(workspaces.c.name).where(workspaces.c.name == name).with_for_update())
-    get(tx, name)
+    if tx.execute(sa.select(workspaces.c.name).where(workspaces.c.name == name).with_for_update()).first() is None:
+        raise _not_found(name)
 
 
 _SECRETS = sa.select(workspaces.c.secrets).where(workspaces.c.name == sa.bindparam("name"))
@@ -128,13 +146,14 @@ def secrets_of(tx: Transaction, name: str, *, lock: bool = False) -> bytes | Non
 
 
 def listed(tx: Transaction) -> list[Workspace]:
-    """Return all workspaces by name."""
-    return [to_workspace(row) for row in tx.execute(sa.select(workspaces).order_by(workspaces.c.name))]
+    """Return all workspaces by name, without those whose row is broken."""
+    return readable.many(tx, sa.select(workspaces).order_by(workspaces.c.name), (workspaces.c.name,), to_workspace)
 
 
 def locked(tx: Transaction) -> list[Workspace]:
-    """Return the workspaces that a person holds."""
-    return [to_workspace(row) for row in tx.execute(sa.select(workspaces).where(workspaces.c.locked_ms.is_not(None)))]
+    """Return the workspaces that a person holds, without those whose row is broken."""
+    held = sa.select(workspaces).where(workspaces.c.locked_ms.is_not(None))
+    return readable.many(tx, held, (workspaces.c.name,), to_workspace)
 
 
 def lock(tx: Transaction, name: str, *, by: str, reason: str) -> Workspace:

@@ -168,5 +168,4 @@ def expired_leases(tx: Transaction) -> list[Run]:
         table.c.lease_until < tx.now,
     )
     ids = tx.execute(sa.select(table.c.id).where(condition)).scalars().all()
-    found = (runs.get(tx, run_id) for run_id in ids)
-    return [run for run in found if run is not None]
+    return runs.among(tx, ids)
