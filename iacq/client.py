@@ -11,26 +11,31 @@
 The client is trusted: it talks to the database and the broker, which `IACQ_DATABASE_URL` and `IACQ_BROKER_URL`
 name. Every error is an `iacq.errors.IacqError`. If the broker is away, enqueue, confirm and cancel are stored all
 the same and start when it is back.
+
+One client serves all threads of a process, and goes on in a process that was forked off (a web server that loads the
+application first): each process opens connections of its own. Fork while no call is under way.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import enum
 import functools
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 from iacq import bootstrap
-from iacq.domain import transitions
+from iacq.domain import fields, transitions
 from iacq.domain.queueing import Waiting
-from iacq.domain.run import Phase, Run, RunOptions, RunType, Status
+from iacq.domain.run import Phase, Run, RunType, Status
 from iacq.domain.slot import Pod, Slot
 from iacq.domain.workspace import Workspace
 from iacq.domain.workspace_secrets import WorkspaceSecrets
-from iacq.errors import InvalidInput, NotFound, WaitTimeout
+from iacq.errors import InvalidInput, NotFound, Unavailable, WaitTimeout
 from iacq.messages import DISPATCH
 from iacq.services import (
     confirming,
@@ -38,6 +43,7 @@ from iacq.services import (
     evidence,
     key_check,
     reencrypting,
+    requests,
     retrying,
     state_changes,
     state_unlocking,
@@ -47,7 +53,6 @@ from iacq.services import (
     workspaces,
 )
 from iacq.services.core import Core, load_artifact
-from iacq.services.enqueuing import Request
 from iacq.services.evidence import Evidence
 from iacq.services.reencrypting import Tally
 from iacq.services.state_unlocking import Unlock
@@ -61,8 +66,14 @@ from iacq.store import workspaces as workspace_rows
 from iacq.store.runs import Event
 from iacq.store.states import Push, StateVersion
 
+__all__ = ["Client", "LogLine"]
+
+_Word = TypeVar("_Word", bound=enum.StrEnum)
+
 _POLL = 0.1
 """Seconds between two looks at the database while something is followed."""
+_AWAY = 0.5
+"""The same while the database does not answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +86,7 @@ class LogLine:
 
 
 class Client:
-    """Talks to one iacq."""
+    """Talks to one iacq. A context manager that closes it; closing is otherwise left to the end of the process."""
 
     def __init__(self, core: Core) -> None:
         self._core = core
@@ -84,6 +95,17 @@ class Client:
     def from_env(cls, settings: Settings | None = None) -> Client:
         """Build a client from the environment (or given settings)."""
         return cls(bootstrap.client_core(settings))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what is open. The next call opens it again."""
+        self._core.database.close()
+        self._core.dispatcher.close()
 
     @functools.cached_property
     def _sealing(self) -> Core:
@@ -123,32 +145,24 @@ class Client:
         variables: text means what `-var` means, anything else is passed as JSON. idempotency_key: the same key gives
         the same run. auto_apply: None is the workspace's policy. Raises InvalidInput, NotFound, Conflict, Unavailable.
         """
-        try:
-            kind = RunType(run_type)
-        except ValueError:
-            raise InvalidInput(
-                f"{run_type!r} is no type of run", field="run_type", hint=f"one of {', '.join(RunType)}"
-            ) from None
-        request = Request(
-            workspace=workspace,
-            run_type=kind,
-            by=by or self._core.settings.who,
-            variables=variables or {},
-            var_files=tuple(str(file) for file in var_files),
-            options=RunOptions(
-                targets=tuple(targets),
-                replacements=tuple(replacements),
-                refresh=refresh,
-                parallelism=parallelism,
-            ),
-            priority=priority,
-            idempotency_key=idempotency_key,
-            message=message,
-            auto_apply=auto_apply,
-            supersede=supersede,
-            import_state=import_state,
-            ignore_state=ignore_state,
-        )
+        given = {
+            "workspace": workspace,
+            "run_type": run_type,
+            "variables": variables,
+            "var_files": _names_of(var_files),
+            "targets": targets,
+            "replacements": replacements,
+            "refresh": refresh,
+            "parallelism": parallelism,
+            "priority": priority,
+            "idempotency_key": idempotency_key,
+            "message": message,
+            "auto_apply": auto_apply,
+            "supersede": supersede,
+            "import_state": import_state,
+            "ignore_state": ignore_state,
+        }
+        request = requests.make(given, by=self._who(by))
         return enqueuing.enqueue(self._sealing, request)
 
     def retry(
@@ -161,7 +175,7 @@ class Client:
         return retrying.retry(
             self._sealing,
             run_id,
-            by=by or self._core.settings.who,
+            by=self._who(by),
             import_state=import_state,
             ignore_state=ignore_state,
         )
@@ -178,42 +192,49 @@ class Client:
         limit: int | None = 50,
     ) -> Sequence[Run]:
         """Return runs, newest first."""
-        statuses = None if status is None else [Status(value) for value in status]
+        statuses = None if status is None else _words(Status, status, "status")
         return self._core.database.read(run_rows.listed, workspace=workspace, statuses=statuses, limit=limit)
 
     def wait(self, run_id: int, *, until: Collection[Status | str] = (), timeout: float | None = None) -> Run:
         """Wait until the run has one of these states or any end; returns it.
 
-        timeout: seconds; None waits for ever. Raises WaitTimeout, NotFound.
+        timeout: seconds; None waits for ever. A database that goes away meanwhile is waited for. Raises WaitTimeout,
+        NotFound, and Unavailable if the database does not answer at the beginning.
         """
-        wanted = {Status(value) for value in until} | transitions.ENDED
+        wanted = _words(Status, until, "until") | transitions.ENDED
         clock = self._core.clock
         deadline = None if timeout is None else clock.monotonic() + timeout
-        while True:
-            run = self.get(run_id)
-            if run.status in wanted:
-                return run
+        run, away = self.get(run_id), ""
+        while run.status not in wanted:
             if deadline is not None and clock.monotonic() >= deadline:
-                raise WaitTimeout(f"run {run_id} is {run.status} after {timeout:g} s", field="timeout")
-            clock.sleep(_POLL)
+                raise WaitTimeout(f"run {run_id} is {run.status} after {timeout:g} s{away}", field="timeout")
+            clock.sleep(_AWAY if away else _POLL)
+            try:
+                run, away = self.get(run_id), ""
+            except Unavailable as error:
+                away = f", as far as is known: {error.message}"
+        return run
 
     def confirm(self, run_id: int, *, plan_hash: str, by: str | None = None, comment: str | None = None) -> Run:
         """Confirm the plan with this hash (or its first 12 digits or more). Idempotent. Raises Conflict."""
-        who = by or self._core.settings.who
-        return confirming.confirm(self._core, run_id, plan_hash=plan_hash, by=who, comment=comment)
+        seen, said = fields.text(plan_hash, "plan_hash"), fields.optional_text(comment, "comment")
+        return confirming.confirm(self._core, run_id, plan_hash=seen, by=self._who(by), comment=said)
 
     def discard(self, run_id: int, *, by: str | None = None) -> Run:
         """Discard an unconfirmed plan. Raises Conflict."""
-        return confirming.discard(self._core, run_id, by=by or self._core.settings.who)
+        return confirming.discard(self._core, run_id, by=self._who(by))
 
     def cancel(self, run_id: int, *, force: bool = False, by: str | None = None) -> Run:
         """Cancel a run; `force` once terraform may have begun to apply. Raises Conflict."""
-        return confirming.cancel(self._core, run_id, by=by or self._core.settings.who, force=force)
+        return confirming.cancel(self._core, run_id, by=self._who(by), force=force)
 
     def resolve(self, run_id: int, *, applied: bool, comment: str, force: bool = False, by: str | None = None) -> Run:
         """Say how an interrupted apply ended. Raises Conflict while its terraform may be alive."""
-        who = by or self._core.settings.who
-        return confirming.resolve(self._core, run_id, applied=applied, by=who, comment=comment, force=force)
+        said = fields.text(comment, "comment")
+        return confirming.resolve(self._core, run_id, applied=applied, by=self._who(by), comment=said, force=force)
+
+    def _who(self, by: str | None) -> str:
+        return fields.text(by or self._core.settings.who, "by", longest=200)
 
     def waiting(self, run: Run) -> Waiting | None:
         """Say why a run waits; None if it does not."""
@@ -238,19 +259,26 @@ class Client:
         """Yield the log line by line; with `follow` until the run ends, or waits for its confirmation.
 
         offset: bytes of that phase's log to skip (only with `phase`). Following an apply_pending run goes on once it is
-        confirmed if `phase` is apply.
+        confirmed if `phase` is apply. While following, a database that goes away is waited for.
         """
         self.get(run_id)
-        phases = [Phase(phase)] if phase is not None else list(Phase)
+        phases = _words(Phase, [phase], "phase") if phase is not None else list(Phase)
+        begin = fields.whole(offset, "offset") if phase is not None else 0
         for present in phases:
-            yield from self._logs_of(run_id, present, offset if phase is not None else 0, follow=follow)
+            yield from self._logs_of(run_id, present, begin, follow=follow)
 
     def _logs_of(self, run_id: int, phase: Phase, offset: int, *, follow: bool) -> Iterator[LogLine]:
         database, rest = self._core.database, ""
         while True:
             # The state is read before the log: what a finished phase wrote is there when its end is seen.
-            over = not follow or self._is_over(run_id, phase)
-            chunks = database.read(log_rows.read, run_id, phase=phase, offset=offset)
+            try:
+                over = not follow or self._is_over(run_id, phase)
+                chunks = database.read(log_rows.read, run_id, phase=phase, offset=offset)
+            except Unavailable:
+                if not follow:
+                    raise
+                self._core.clock.sleep(_AWAY)
+                continue
             for chunk in chunks:
                 offset = chunk.end
                 *lines, rest = (rest + chunk.text).split("\n")
@@ -339,6 +367,9 @@ class Client:
 
         Secrets are added or replaced by name, or removed; the others stay.
         """
+        unknown = changes.keys() - {field.name for field in dataclasses.fields(Workspace)}
+        if unknown:
+            raise InvalidInput(f"a workspace has no field {min(unknown)}", field=min(unknown))
         changed = dataclasses.replace(self.workspace(name), **changes)
         added = WorkspaceSecrets(variables=secret_variables or {}, environment=secret_environment or {})
         return workspaces.update(self._sealing, changed, added=added, removed=remove_secrets)
@@ -357,7 +388,9 @@ class Client:
 
     def lock_workspace(self, name: str, *, reason: str, by: str | None = None) -> Workspace:
         """Hold the dispatch of state-changing runs. Raises Conflict if somebody holds it already."""
-        return self._core.database.run(workspace_rows.lock, name, by=by or self._core.settings.who, reason=reason)
+        return self._core.database.run(
+            workspace_rows.lock, name, by=self._who(by), reason=fields.text(reason, "reason")
+        )
 
     def unlock_workspace(self, name: str) -> Workspace:
         """Let state-changing runs go on."""
@@ -410,7 +443,7 @@ class Client:
 
         force: whatever lineage and serial it has; needs a reason. Raises InvalidInput, NotFound, Conflict.
         """
-        push = Push(by=by or self._core.settings.who, reason=reason, force=force)
+        push = Push(by=self._who(by), reason=reason, force=force)
         return state_changes.push(self._sealing, workspace, data, push)
 
     def unlock_state(
@@ -427,5 +460,22 @@ class Client:
         None: nothing holds the state, so there is nothing to remove. force: also a lock of which nobody knows whose it
         is; needs a reason. Raises NotFound, InvalidInput, and Conflict while an apply may be alive.
         """
-        asked = Unlock(lock_id=lock_id, force=force, reason=reason, by=by or self._core.settings.who)
+        asked = Unlock(lock_id=lock_id, force=force, reason=reason, by=self._who(by))
         return state_unlocking.unlock(self._core, workspace, asked)
+
+
+def _words(kind: type[_Word], given: Iterable[_Word | str], field: str) -> set[_Word]:
+    """Read states or phases. Raises InvalidInput that names the one that is none."""
+    if isinstance(given, str):
+        given = [given]
+    try:
+        return {kind(value) for value in given}
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"{field}: {error}", field=field, hint=f"one of {', '.join(kind)}") from None
+
+
+def _names_of(files: Sequence[str | Path]) -> object:
+    """Return paths as texts; what is no list of paths is left for the check of the request."""
+    if isinstance(files, str | bytes) or not isinstance(files, Sequence):
+        return files
+    return [str(file) if isinstance(file, Path) else file for file in files]

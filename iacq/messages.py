@@ -1,9 +1,11 @@
-"""Names on the broker: queues, Celery tasks, and the doorbell message. Other services rely on them."""
+"""Names on the broker: queues, Celery tasks with their arguments, and the doorbell. Other services rely on them."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from iacq.domain.run import Phase
 
@@ -27,6 +29,41 @@ ANSWER = "iacq.answer"
 """Rung in the queue of a slot that was closed for not answering: a slot that handles it opens itself again."""
 
 PHASE_TASKS = {Phase.PLAN: PLAN, Phase.APPLY: APPLY}
+
+CALLS = frozenset({ENQUEUE, GET_RUN})
+"""Tasks that other services call and that answer, also about arguments that make no sense. All others are bells."""
+
+LARGEST_ID = 2**31 - 1
+"""What the columns hold."""
+
+
+def is_id(value: object) -> bool:
+    """Tell whether this can be the number of a run."""
+    return type(value) is int and 1 <= value <= LARGEST_ID  # a bool is an int, too
+
+
+def _is_attempt(value: object) -> bool:
+    return type(value) is int and 0 <= value <= LARGEST_ID
+
+
+def _is_phase(phase: Phase) -> Callable[[object], bool]:
+    return lambda value: value == phase
+
+
+_ARGUMENTS: Mapping[str, Mapping[str, Callable[[object], bool]]] = {
+    **{
+        task: {"run_id": is_id, "phase": _is_phase(phase), "attempt": _is_attempt}
+        for phase, task in PHASE_TASKS.items()
+    },
+    SIGNAL_RUN: {"run_id": is_id, "slot_id": is_id},
+}
+"""Arguments of each bell; the others take none."""
+
+
+def takes(task: str, args: Sequence[object], kwargs: Mapping[str, Any]) -> bool:
+    """Tell whether a bell may have these arguments."""
+    wanted = _ARGUMENTS.get(task, {})
+    return not args and kwargs.keys() == wanted.keys() and all(wanted[name](kwargs[name]) for name in wanted)
 
 
 def slot_queue(pod_name: str, slot_id: int) -> str:

@@ -58,6 +58,10 @@ class Dispatcher(Protocol):
         """Connect now, so that a later ring costs one round trip."""
         ...
 
+    def close(self) -> None:
+        """Close what is open; the next ring connects anew."""
+        ...
+
 
 class ArtifactStore(Protocol):
     """Keeps sealed bytes under a name. What is stored is encrypted already."""

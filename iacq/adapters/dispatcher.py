@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
+import os
+import threading
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +16,11 @@ from iacq.messages import Doorbell
 if TYPE_CHECKING:
     from celery import Celery
 
+_CONNECTIONS = 10
+"""As many threads ring at once; others wait for their turn."""
+_PATIENCE = 2.0
+"""Seconds that a thread waits for it."""
+
 
 class CeleryDispatcher:
     """Implements `ports.Dispatcher`. Never retries: a bell that was not rung is in the outbox."""
@@ -20,10 +28,31 @@ class CeleryDispatcher:
     def __init__(self, make_app: Callable[[], Celery]) -> None:
         """make_app: called at the first ring; who never rings need not import Celery, which takes a while."""
         self._make_app = make_app
+        self._making = threading.Lock()
+        self._made: tuple[Celery, Any] | None = None
+        _dispatchers.add(self)
 
-    @functools.cached_property
-    def _app(self) -> Celery:
-        return self._make_app()
+    def _connect(self) -> tuple[Celery, Any]:
+        if self._made is None:
+            with self._making:
+                if self._made is None:
+                    self._made = _make(self._make_app())
+        return self._made
+
+    def close(self) -> None:
+        """Close what is open; the next ring connects anew."""
+        made, self._made = self._made, None
+        if made is not None:
+            app, producers = made
+            with contextlib.suppress(*_failures()):
+                producers.force_close_all()
+                producers.connections.force_close_all()
+            app.close()
+
+    def forget(self) -> None:
+        """After a fork: leave the parent's connections alone."""
+        self._making = threading.Lock()  # another thread may have held it
+        self._made = None
 
     def ring(self, doorbell: Doorbell) -> None:
         """Tell a slot to look at a run."""
@@ -48,31 +77,63 @@ class CeleryDispatcher:
 
     def warm(self) -> None:
         """Connect now. Raises Unavailable."""
+        _, producers = self._connect()
         try:
-            with self._app.producer_pool.acquire(block=True, timeout=2) as producer:
+            with producers.acquire(block=True, timeout=_PATIENCE) as producer:
                 producer.connection.ensure_connection(max_retries=1, interval_start=0, interval_max=0.1)
                 _ = producer.channel
         except _failures() as error:
             raise _unavailable(error) from error
 
     def _send(self, task: str, queue: str, arguments: dict[str, Any], shown: str | None = None) -> None:
+        app, producers = self._connect()
         try:
-            self._app.send_task(
-                task, kwargs=arguments, queue=queue, retry=False, ignore_result=True, kwargsrepr=shown or ""
-            )
+            with producers.acquire(block=True, timeout=_PATIENCE) as producer:
+                app.send_task(
+                    task,
+                    kwargs=arguments,
+                    queue=queue,
+                    retry=False,
+                    ignore_result=True,
+                    kwargsrepr=shown or "",
+                    producer=producer,
+                )
         except _failures() as error:
             raise _unavailable(error) from error
 
 
+_dispatchers: weakref.WeakSet[CeleryDispatcher] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for dispatcher in list(_dispatchers):
+        dispatcher.forget()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _make(app: Celery) -> tuple[Celery, Any]:
+    """Give an application connections of its own: kombu's are shared by all of a process who name a broker."""
+    from kombu.pools import ProducerPool
+
+    make: Any = ProducerPool  # kombu has few types
+    return app, make(app.connection_for_write().Pool(_CONNECTIONS), limit=_CONNECTIONS)
+
+
 def _failures() -> tuple[type[Exception], ...]:
-    from kombu.exceptions import KombuError, OperationalError
+    from kombu.exceptions import KombuError, LimitExceeded, OperationalError
     from redis.exceptions import RedisError
 
-    return OperationalError, KombuError, RedisError, OSError
+    return OperationalError, KombuError, LimitExceeded, RedisError, OSError
 
 
 def _unavailable(error: Exception) -> Unavailable:
+    from kombu.exceptions import LimitExceeded
+
     reason = str(error).strip().split("\n")[0] or type(error).__name__
+    if isinstance(error, LimitExceeded):
+        reason = f"{_CONNECTIONS} others wait for it already"
     return Unavailable(
         f"the broker does not answer: {reason}",
         field="IACQ_BROKER_URL",

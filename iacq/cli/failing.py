@@ -8,7 +8,7 @@ import click
 from click.exceptions import Abort, MissingParameter, NoSuchOption
 
 from iacq.cli import output
-from iacq.errors import IacqError, Unavailable
+from iacq.errors import IacqError
 
 INTERRUPTED = 130
 """Exit code after ^C."""
@@ -28,7 +28,7 @@ class Failure:
 def describe(error: Exception) -> Failure:
     """Turn any exception into what is shown of it; never a traceback, nor a value that could be a secret."""
     if isinstance(error, IacqError):
-        return _not_migrated(error) or Failure(
+        return Failure(
             message=error.message,
             exit_code=error.exit_code,
             code=error.code,
@@ -39,7 +39,7 @@ def describe(error: Exception) -> Failure:
         return _usage(error)
     if isinstance(error, Abort):
         return Failure(message="", exit_code=INTERRUPTED, code="interrupted")
-    return _not_migrated(error) or _unexpected(error)
+    return _unexpected(error)
 
 
 def report(failure: Failure, *, as_json: bool) -> int:
@@ -81,23 +81,6 @@ def _field(error: click.ClickException) -> str | None:
         parameter = error.param
         return parameter.opts[-1] if isinstance(parameter, click.Option) else parameter.human_readable_name
     return None
-
-
-def _not_migrated(error: Exception) -> Failure | None:
-    """Recognise a database without iacq's present tables, in the words of SQLite and PostgreSQL."""
-    cause = error.__cause__ if isinstance(error, Unavailable) else error
-    origin = getattr(cause, "orig", None)
-    words = str(origin)
-    missing = "no such table" in words or "no such column" in words
-    if not missing and type(origin).__name__ not in {"UndefinedTable", "UndefinedColumn"}:
-        return None
-    return Failure(
-        message="the database does not have the tables of this version of iacq",
-        exit_code=Unavailable.exit_code,
-        code="database_not_migrated",
-        field="IACQ_DATABASE_URL",
-        hint="`iacq db upgrade` (with `iacq up`, it is done at the start)",
-    )
 
 
 def _unexpected(error: Exception) -> Failure:

@@ -9,7 +9,7 @@ from iacq import log
 from iacq.domain import transitions
 from iacq.domain.run import Run, Status
 from iacq.errors import Conflict, InvalidInput, NotFound, Unavailable
-from iacq.messages import DISPATCH, SIGNAL_RUN
+from iacq.messages import DISPATCH, SIGNAL_RUN, is_id
 from iacq.services.core import Core
 from iacq.store import runs
 from iacq.store.protocol import recovering, waiting
@@ -22,9 +22,10 @@ _ROUNDS = 5
 
 def get_run(core: Core, run_id: int) -> Run:
     """Return a run. Raises NotFound."""
-    run = core.database.read(runs.get, run_id)
+    run = core.database.read(runs.get, run_id) if is_id(run_id) else None
     if run is None:
-        raise NotFound(f"there is no run {run_id}", field="run", hint="`iacq runs` shows them")
+        shown = ascii(run_id)[:60]  # whatever a caller took for one
+        raise NotFound(f"there is no run {shown}", field="run", hint="`iacq runs` shows them")
     return run
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 
 from iacq import log
+from iacq.domain import fields
 from iacq.domain import workspace as workspaces_domain
 from iacq.domain.masking import Masking
 from iacq.domain.run import Run, RunOptions, RunType, Status
@@ -226,10 +227,8 @@ def check_variables(variables: Mapping[str, Any], *, field: str) -> None:
     for name, value in variables.items():
         if not name.isidentifier() and not name.replace("-", "_").isidentifier():
             raise InvalidInput(f"{name!a} is not the name of a variable", field=field)
-        try:
-            json.dumps(value)
-        except (TypeError, ValueError):
-            raise InvalidInput(f"the value of {name} is neither text nor JSON", field=field) from None
+        if not fields.is_json(value):
+            raise InvalidInput(f"the value of {name} is neither text nor JSON", field=field)
 
 
 def _freeze(core: Core, workspace: Workspace, request: Request) -> Inputs:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
+import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -114,13 +117,18 @@ class Database:
         self._clock = clock
         self._pool_size = pool_size
         self._engine: sa.Engine | None = None
+        self._making = threading.Lock()
+        _databases.add(self)
 
     @property
     def engine(self) -> sa.Engine:
         """The SQLAlchemy engine of this process."""
         if self._engine is None:
-            self._engine = _make_engine(self.url, self._pool_size, self._patience)
-            setattr(self._engine.dialect, VIRTUAL_CLOCK, self._clock)
+            with self._making:
+                if self._engine is None:
+                    engine = _make_engine(self.url, self._pool_size, self._patience)
+                    setattr(engine.dialect, VIRTUAL_CLOCK, self._clock)
+                    self._engine = engine
         return self._engine
 
     @functools.cached_property
@@ -146,11 +154,14 @@ class Database:
         except IntegrityError:
             raise
         except (OperationalError, PoolTimeout) as error:
-            raise _unavailable(error) from error
+            raise _not_migrated(error) or _unavailable(error) from error
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise _unavailable(error) from error
-            raise
+            not_migrated = _not_migrated(error)
+            if not_migrated is None:
+                raise
+            raise not_migrated from error
 
     def attempt(self, step: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T | None:
         """Run one step in a transaction of its own; None if another process was faster.
@@ -185,10 +196,45 @@ class Database:
 
     def forget(self) -> None:
         """After a fork: drop the parent's connections without closing them."""
+        self._making = threading.Lock()  # another thread may have held it
         if self._engine is not None:
             self._engine.dispose(close=False)
             self._engine = None
             self.__dict__.pop("_reading", None)
+
+
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+def _before_fork() -> None:
+    # SQLite's locks belong to a process and its memory of them would be copied: a child that inherits an open
+    # connection believes that it holds locks which it does not. PostgreSQL's connections stay the parent's.
+    for database in list(_databases):
+        if database.is_sqlite:
+            database.close()
+
+
+def _after_fork_in_child() -> None:
+    for database in list(_databases):
+        database.forget()
+
+
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
+
+
+def _not_migrated(error: Exception) -> Unavailable | None:
+    """Recognise a database without iacq's present tables, in the words of SQLite and PostgreSQL."""
+    origin = getattr(error, "orig", None)
+    words = str(origin)
+    missing = "no such table" in words or "no such column" in words
+    if not missing and type(origin).__name__ not in {"UndefinedTable", "UndefinedColumn"}:
+        return None
+    return Unavailable(
+        "the database does not have the tables of this version of iacq",
+        field="IACQ_DATABASE_URL",
+        code="database_not_migrated",
+        hint="`iacq db upgrade` (with `iacq up`, it is done at the start)",
+    )
 
 
 def _unavailable(error: Exception) -> Unavailable:

@@ -53,6 +53,9 @@ class RecordingDispatcher:
         """Connect now."""
         self._require_broker()
 
+    def close(self) -> None:
+        """Nothing is open."""
+
     def _send(self, queue: str, task: str, arguments: dict[str, Any]) -> None:
         self._require_broker()
         self.rung.append(Rung(queue=queue, task=task, arguments=arguments))

@@ -199,6 +199,7 @@ def test_the_wheel_is_complete(tmp_path: Path, home: Path) -> None:
     where = [sys.executable, "-c", "import iacq, workers, beat_schedule; print(iacq.__file__, beat_schedule.__file__)"]
     found = subprocess.run(where, cwd=tmp_path, env=machine.environment, capture_output=True, text=True, check=True)
     assert found.stdout.count(str(target)) == 2
+    assert (target / "iacq" / "py.typed").is_file()
     done = machine.iacq("demo")
     assert done.returncode == 0, done.stderr + done.stdout
     report: Sequence[str] = [sys.executable, "-P", "-m", "celery", "-A", "workers.control", "report"]

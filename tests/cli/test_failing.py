@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import ProgrammingError
 
 from iacq.cli import failing
 from iacq.errors import Conflict, InvalidInput, NotFound, PhaseFailed, Unavailable, WaitTimeout
@@ -78,19 +78,6 @@ def test_bad_input_names_the_field(iacq, words, field, says):
 
 def test_a_huge_run_id_is_not_found(iacq):
     assert iacq(FakeClient(), "show", "9" * 30).exit_code == 3
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        OperationalError("SELECT", {"value": "hush"}, Exception("no such table: pools")),
-        ProgrammingError("SELECT", {"value": "hush"}, type("UndefinedTable", (Exception,), {})("relation")),
-    ],
-)
-def test_a_database_without_the_tables_says_so(error):
-    failure = failing.describe(error)
-    assert (failure.exit_code, failure.code) == (5, "database_not_migrated")
-    assert "iacq db upgrade" in (failure.hint or "")
 
 
 def test_an_unexpected_error_shows_no_parameters():
