@@ -9,7 +9,17 @@ from typing import Any
 
 from celery import Celery
 
+from iacq.adapters.guarded_transport import guard
+from iacq.adapters.refusals import Refusals
 from iacq.settings import Settings
+
+_ANSWERS: dict[str, Any] = {
+    "result_expires": 3600,  # seconds that the answer to a call stays in Redis
+    # Whoever answers must not hang on a broker that does.
+    "redis_socket_timeout": 5,
+    "redis_socket_connect_timeout": 5,
+    "result_backend_transport_options": {"retry_policy": {"max_retries": 2}},
+}
 
 _COMMON: dict[str, Any] = {
     "task_acks_late": False,  # an unacknowledged message runs again and again; the claim decides, the outbox resends
@@ -38,12 +48,33 @@ _COMMON: dict[str, Any] = {
 _TRANSPORT: dict[str, Any] = {"priority_steps": [0], "socket_keepalive": True, "health_check_interval": 10}
 
 
-def make_worker_app(settings: Settings) -> Celery:
+class WorkerApp(Celery):  # type: ignore[misc]  # celery has no types
+    """The application of a worker: reads its queues through the inbox. `refusals` counts what was refused."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.refusals = Refusals()
+
+    def connection_for_read(self, url: str | None = None, **kwargs: Any) -> Any:
+        """Connect to consume."""
+        connection = super().connection_for_read(url, **kwargs)
+        connection.transport_cls = guard(connection.get_transport_cls(), self.tasks, self.refusals)
+        return connection
+
+
+def make_worker_app(settings: Settings) -> WorkerApp:
     """Build the application of a worker: it waits for the broker for as long as it takes."""
     task_cls = "iacq.adapters.quiet_request:QuietTask"
-    app = Celery("iacq", broker=settings.celery_broker_url, set_as_current=False, task_cls=task_cls)
+    app = WorkerApp("iacq", broker=settings.celery_broker_url, set_as_current=False, task_cls=task_cls)
     app.conf.update(_COMMON)
     app.conf.broker_transport_options = {**_TRANSPORT, "socket_timeout": 10, "socket_connect_timeout": 5}
+    return app
+
+
+def make_control_app(settings: Settings) -> WorkerApp:
+    """Build the application of a control worker: as any worker's, and the calls of other services are answered."""
+    app = make_worker_app(settings)
+    app.conf.update(_ANSWERS, result_backend=settings.celery_broker_url)
     return app
 
 

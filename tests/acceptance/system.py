@@ -218,13 +218,15 @@ class System:
         return [str(event.cause) for event in self.client.events(run.id)]
 
     def row(self, run: Run) -> Mapping[str, Any]:
-        """Return a run's row as it is."""
+        """Return a run's row as it is, but for whether it was counted for the metrics: beat does that at any time."""
         import sqlalchemy as sa
 
         from iacq.store.schema import runs
 
         with self.database.transaction(reading=True) as tx:
-            return dict(tx.execute(sa.select(runs).where(runs.c.id == run.id)).one()._mapping)
+            found = dict(tx.execute(sa.select(runs).where(runs.c.id == run.id)).one()._mapping)
+        del found["tallied"]
+        return found
 
     def said(self, text: str, mark: Mapping[Path, int]) -> bool:
         """Tell whether a program logged this since."""
