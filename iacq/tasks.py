@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from iacq import messages
 from iacq.domain.run import Phase, Run, Status
 from iacq.errors import PhaseFailed
-from iacq.services import dispatching, recovering, tallying
+from iacq.services import calls, dispatching, recovering, tallying
 from iacq.services.core import Core
 from iacq.services.phases import runner
 from iacq.services.phases.context import SlotWorker
@@ -44,6 +44,15 @@ def register_control(app: Celery, core: Callable[[], Core]) -> None:
     define(messages.TALLY, tallying.tally)
     define(messages.EXPIRE_PLANS, recovering.expire_plans)
     define(messages.CLEANUP_WORK_DIRS, _ring_every_pod)
+    for name in messages.CALLS:
+        _define_call(app, core, name)
+
+
+def _define_call(app: Celery, core: Callable[[], Core], name: str) -> None:
+    def call(*args: Any, **given: Any) -> dict[str, Any]:
+        return calls.answer(core(), name, args, given)
+
+    app.task(call, name=name, ignore_result=False)
 
 
 class OneAtATime:

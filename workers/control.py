@@ -23,7 +23,7 @@ THREADS = 4
 """Jobs at once: a slow one must not hold up dispatching."""
 
 settings = load()
-app = bootstrap.worker_app(settings)
+app = bootstrap.control_app(settings)
 app.conf.beat_schedule = BEAT_SCHEDULE
 app.conf.beat_scheduler = "celery.beat:Scheduler"  # keeps no file, so that a read-only root works
 app.conf.task_default_queue = CONTROL_QUEUE

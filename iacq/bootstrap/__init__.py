@@ -40,10 +40,17 @@ def client_core(settings: Settings | None = None) -> Core:
 
 
 def worker_app(settings: Settings) -> Celery:
-    """Build the Celery application of a worker."""
+    """Build the Celery application of a pod's worker."""
     from iacq.adapters.celery_app import make_worker_app
 
     return make_worker_app(settings)
+
+
+def control_app(settings: Settings) -> Celery:
+    """Build the Celery application of a control worker: it answers calls."""
+    from iacq.adapters.celery_app import make_control_app
+
+    return make_control_app(settings)
 
 
 def flower_options(settings: Settings) -> dict[str, Any]:
