@@ -6,7 +6,20 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.bench import commands, figure, hot_path, idle, inits, metrics, ratios, responses, source, system, throughput
+from tests.bench import (
+    client,
+    commands,
+    figure,
+    hot_path,
+    idle,
+    inits,
+    metrics,
+    ratios,
+    responses,
+    source,
+    system,
+    throughput,
+)
 from tests.bench.figure import Figure
 from tests.bench.system import Space
 
@@ -15,6 +28,8 @@ BENCHMARKS: dict[str, tuple[Callable[[Space], Iterator[Figure]], bool]] = {
     "hot-postgresql": (hot_path.measure, True),
     "responses": (responses.measure, False),
     "throughput": (throughput.measure, True),
+    "client": (client.measure, False),
+    "client-postgresql": (client.measure, True),
     "ratios-null": (ratios.measure_null, False),
     "ratios-aws": (ratios.measure_aws, False),
     "inits": (inits.measure, False),
