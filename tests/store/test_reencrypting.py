@@ -61,9 +61,9 @@ def fill(world: World, core: Core) -> None:
 def check_readable(world: World, core: Core) -> None:
     assert states.pull(core, "network", 1) == STATE % 1
     assert states.pull(core, "cluster") == STATE % 2
-    working = world.database.read(state_rows.working, "network")
+    working = world.database.read(sealed_rows.get, Kind.WORKING_STATES, ("network",))
     assert working is not None
-    assert core.sealer.open(working[1], bound_to=states.bound("network")) == STATE % 3
+    assert core.sealer.open(working, bound_to=states.bound("network")) == STATE % 3
     assert secrets(core) == {"TOKEN": HUSH}
     for run in Client(core).list():
         assert load_artifact(core, "network", run.id, "plan") == b"plan"

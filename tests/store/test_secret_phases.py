@@ -15,6 +15,7 @@ from iacq.services.phases import runner
 from iacq.services.phases.context import SlotWorker
 from iacq.store import workspaces
 from iacq.store.protocol import waiting
+from iacq.testing.git import FakeGit
 from iacq.testing.keeper import Machine, ScriptedKeeper
 from iacq.testing.storage import PlainSealer
 from iacq.testing.workshop import ScriptedWorkshop
@@ -38,7 +39,9 @@ def claimed(world: World, core: Core, root: Path, before: Callable[[str], None])
     world.do(waiting.dispatch, run, world.slot())
     workshop = ScriptedWorkshop(root / "slot", root / "links", before=before)
     keeper = ScriptedKeeper(Machine(), boottime=core.clock.boottime, script=lambda _job: (1, 0), before=before)
-    worker = SlotWorker(core=core, place=world.place(), keeper=keeper, workshop=workshop, jobs=workshop.jobs)
+    worker = SlotWorker(
+        core=core, place=world.place(), keeper=keeper, workshop=workshop, git=FakeGit(), jobs=workshop.jobs
+    )
     answer = runner.answer_doorbell(worker, run.id, Phase.PLAN, world.run(run.id).attempt)
     return answer, world.run(run.id)
 
