@@ -77,7 +77,7 @@ def test_rubbish_for_remote_control_ends_nobody(system: System, broker: redis.Re
     channel = "/0.celery.pidbox"
     listeners = broker.publish(channel, "null")
     assert listeners == system.slots + 2
-    for raw in [*envelopes.NO_MESSAGES, *(json.dumps(one).encode() for one in envelopes.wrong("ping", {}).values())]:
+    for raw in [*envelopes.NO_MESSAGES, json.dumps(envelope("ping")), json.dumps(envelope("ping", [1]))]:
         wait_until(lambda raw=raw: broker.publish(channel, raw) == listeners, 20, "every worker listens again")
     assert set(system.family(POD)) == pids, "a worker of the pod ended"
     assert system.programs["control"].poll() is None
