@@ -58,7 +58,12 @@ class WorkerApp(Celery):  # type: ignore[misc]  # celery has no types
     def connection_for_read(self, url: str | None = None, **kwargs: Any) -> Any:
         """Connect to consume."""
         connection = super().connection_for_read(url, **kwargs)
-        connection.transport_cls = guard(connection.get_transport_cls(), self.tasks, self.refusals)
+        name, connection.transport_cls = (
+            connection.transport_cls,
+            guard(connection.get_transport_cls(), self.tasks, self.refusals),
+        )
+        told = connection.info
+        connection.info = lambda: {**told(), "transport": name}  # for `celery inspect stats`: a class is no JSON
         return connection
 
 

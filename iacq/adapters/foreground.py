@@ -50,6 +50,7 @@ class Foreground:
         self._wake = -1  # eventfd
         self._stopping = False
         self._hurries = 0
+        self._hurries_of_others = 0  # that were meant for groups that have stopped
         self._failure: BaseException | None = None
         self._over = threading.Event()  # a program was given up, or the thread ended
         self._thread = threading.Thread(target=self._supervise, name="foreground", daemon=True)
@@ -95,16 +96,18 @@ class Foreground:
         self._hurries += 1
         self._ring()
 
-    def stop(self) -> None:
+    def stop(self, meanwhile: Callable[[], object] = lambda: None) -> None:
         """Stop all in reverse order, each within its grace, and release the lock. May be called again.
 
-        Called in the main thread, a further ^C or SIGTERM during it means `hurry()`.
+        Called in the main thread, a further ^C or SIGTERM during it means `hurry()`. meanwhile: called once they were
+        told to stop.
         """
         if self._wake < 0:
             return
         with _handled({signal.SIGINT, signal.SIGTERM, signal.SIGHUP}, lambda *_: self.hurry()):
             self._stopping = True
             self._ring()
+            meanwhile()
             while self._thread.is_alive():
                 self._thread.join(_GLANCE)
             wake, self._wake = self._wake, -1
@@ -187,7 +190,7 @@ class Foreground:
             self._over.set()
 
     def _stop_group(self, group: list[SupervisedProgram]) -> None:
-        before, answered = self._hurries, 0
+        before, answered = self._hurries_of_others, 0
         living = [child for child in reversed(group) if child.pid]
         for child in living:
             self._tell(f"{child.program.name}: stopping")
@@ -207,6 +210,7 @@ class Foreground:
                     child.send(signal.SIGTERM)
             answered = hurries
             living = [child for child in living if child.pid]
+        self._hurries_of_others = self._hurries
 
     def _sleep(self, children: Iterable[SupervisedProgram], until: float) -> None:
         """Sleep until one of the children ends, somebody rings, or it is `until` (infinite: never)."""

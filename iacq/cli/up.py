@@ -46,7 +46,7 @@ def up(app: App, pods: int, flower: bool) -> None:
                 for event in happening.news():
                     _print_event(app, event)
         except KeyboardInterrupt:
-            _print_stopping(app)
+            foreground.stop(meanwhile=lambda: _print_stopping(app))
 
 
 class Said:

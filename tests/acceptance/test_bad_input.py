@@ -85,7 +85,7 @@ def test_sources_that_are_refused_when_they_are_written(system: System, path, tm
 
 
 def test_requests_that_make_no_sense(system: System, path):
-    system.workspace("it", path)
+    system.workspace("sense", path)
     for options in (
         {"run_type": "explode"},
         {"priority": 101},
@@ -96,11 +96,11 @@ def test_requests_that_make_no_sense(system: System, path):
         {"import_state": True, "ignore_state": True},
     ):
         with pytest.raises(InvalidInput) as error:
-            system.client.enqueue("it", **{"run_type": "plan", **options})
+            system.client.enqueue("sense", **{"run_type": "plan", **options})
         assert refused(error)
-    assert not system.client.list(workspace="it")
+    assert not system.client.list(workspace="sense")
     with pytest.raises(Conflict, match="exists already"):
-        system.workspace("it", path)
+        system.workspace("sense", path)
 
 
 def test_the_same_key_is_the_same_run(system: System, path):

@@ -63,9 +63,11 @@ def test_rubbish_in_every_queue_is_a_counted_warning(system: System, broker: red
     said = system.said_since(mark)
     for word in (MARK, "Traceback", "CRITICAL", "ERROR", "unpickled"):
         assert word not in said
-    lines = re.findall(r"refused a message: (\w+) \((\d+) so far\)", said)
-    assert {"not_json", "envelope", "content_type", "task", "arguments", "scheduled"} <= {reason for reason, _ in lines}
-    assert len(lines) < 200, "a warning for each message"
+    line = r"refused a message: (\w+) \((\d+) so far\)"
+    assert len(re.findall(line, said)) < 200, "a warning for each message"
+    # From the beginning: each reason is said once in a while, and another test may have given the same one.
+    reasons = {reason for reason, _ in re.findall(line, system.said_since({}))}
+    assert {"not_json", "envelope", "content_type", "task", "arguments", "scheduled"} <= reasons
     # Every queue still works: a plan in another slot, a cancel through housekeeping, the confirmed apply in its own.
     assert system.plan("calm", "plan").status is Status.SUCCESS
     system.confirm(waits)
@@ -75,8 +77,8 @@ def test_rubbish_in_every_queue_is_a_counted_warning(system: System, broker: red
 def test_rubbish_for_remote_control_ends_nobody(system: System, broker: redis.Redis, tmp_path):
     pids = set(system.family(POD))
     channel = "/0.celery.pidbox"
-    listeners = broker.publish(channel, "null")
-    assert listeners == system.slots + 2
+    listeners = system.slots + 2
+    wait_until(lambda: broker.publish(channel, "null") == listeners, 20, "every worker listens")
     for raw in [*envelopes.NO_MESSAGES, json.dumps(envelope("ping")), json.dumps(envelope("ping", [1]))]:
         wait_until(lambda raw=raw: broker.publish(channel, raw) == listeners, 20, "every worker listens again")
     assert set(system.family(POD)) == pids, "a worker of the pod ended"
