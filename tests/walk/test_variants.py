@@ -10,10 +10,12 @@ from tests.walk.cluster import Broken
 from tests.walk.variants import VARIANTS, VariantDatabase
 from tests.walk.walk import walking
 
-SEEDS = 12
+SEEDS = 30
+"""At the first that finds it the search ends; the one that is hardest to find is in every sixth."""
 STEPS = 300
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_variant_is_found(sqlite_template: Path, tmp_path: Path, name: str) -> None:
     make = functools.partial(VariantDatabase, replaced=VARIANTS[name])

@@ -15,10 +15,8 @@ from iacq.store.protocol.owning import Hold
 
 logger = log.get(__name__)
 
-_ENDING = 0.25
-"""Seconds that a phase takes to say that it is over, once its end is stored: then nothing was lost."""
 _GATHER = 0.05
-"""Seconds between a call to renew at once and the renewal: quick steps that follow each other need one."""
+"""Seconds between the beginning of a step and the renewal that says so: quick steps that follow each other need one."""
 _SOONER = 5
 """A renewal that the database did not answer is repeated this much sooner."""
 
@@ -57,6 +55,7 @@ class Lease:
         self._core = core
         self._threads = threads
         self._wake = threading.Event()
+        self._at_once = threading.Event()
         self._over = threading.Event()
         self._renewing: Future[None] | None = None
 
@@ -68,12 +67,13 @@ class Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        self._wake.set()
+        self.nudge()
         if self._renewing is not None:
             self._renewing.result()
 
     def nudge(self) -> None:
         """Renew now: somebody says that there is something to hear."""
+        self._at_once.set()
         self._wake.set()
 
     def enter(self, stage: str) -> None:
@@ -81,7 +81,7 @@ class Lease:
         self.check()
         if self.stage != stage:
             self.stage = stage
-            self.nudge()
+            self._wake.set()
 
     def check(self) -> None:
         """Raise LeaseLost or Cancelled if either is so."""
@@ -96,7 +96,8 @@ class Lease:
         while True:
             # After an outage all owners must be heard of before their leases are judged.
             if self._wake.wait(every if answered else every / _SOONER):
-                self._over.wait(_GATHER)
+                self._at_once.wait(_GATHER)
+            self._at_once.clear()
             self._wake.clear()  # before the look at `over`: who sets both in between is seen, or wakes the next round
             if self._over.is_set() or self.lost:
                 return
@@ -112,10 +113,8 @@ class Lease:
             logger.warning("lease not renewed: %s", error.message, extra=log.ids(run=self.hold.run_id))
             return False
         if run is None:
-            if self._over.wait(_ENDING):
-                return True
-            self.lost = True
-            logger.warning("the run is not ours any more", extra=log.ids(run=self.hold.run_id))
+            self.lost = True  # or over, and the phase is about to say so
+            logger.info("the run is not ours any more", extra=log.ids(run=self.hold.run_id))
             return True
         self.valid_until = began + lease
         self.cancel_requested = self.cancel_requested or run.cancel_requested_at is not None
