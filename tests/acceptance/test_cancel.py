@@ -130,7 +130,7 @@ def test_an_apply_that_does_not_end_is_killed_and_interrupted(system: System, tm
 
 
 def test_phases_that_take_too_long_fail(make_system, tmp_path):
-    system = make_system(PLAN_TIMEOUT="1500ms", APPLY_TIMEOUT="1500ms", CANCEL_GRACE_APPLY="1s", slots=1)
+    system = make_system(PLAN_TIMEOUT="8s", APPLY_TIMEOUT="3s", CANCEL_GRACE_APPLY="1s", slots=1)
     system.workspace("slow", configurations.write(tmp_path / "slow", configurations.COUNTED))
     marks = stubborn(system, "apply", tmp_path)
     run = system.plan("slow")
