@@ -37,7 +37,7 @@ def main() -> None:
         by="billing",
     )
     while run["status"] in WAITING:
-        time.sleep(0.2)
+        time.sleep(0.2)  # a result is one answer: whoever wants to know more asks again
         run = call("iacq.get_run", id=run["id"])
     print(json.dumps(run))
 

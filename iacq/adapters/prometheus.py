@@ -118,6 +118,6 @@ def _kept(page: Page) -> Page:
 def _whole(page: Page) -> tuple[int, str]:
     try:
         return page()
-    except Exception:
+    except Exception:  # whatever a page meets, the server goes on answering
         logger.exception("a page of the metrics server failed")
         return 500, "the log of this process says why\n"
