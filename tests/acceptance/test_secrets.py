@@ -82,10 +82,11 @@ class Overheard:
     def __init__(self, system: System) -> None:
         self.events: list[str] = []
         self.commands: set[bytes] = set()
-        self._app = celery_app.make_worker_app(system.settings)
+        app = celery_app.make_worker_app(system.settings)
+        self._connection = app.connection()
+        self._receiver = app.events.Receiver(self._connection, handlers={"*": self._note})
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._hear), threading.Thread(target=self._look)]
-
     def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
@@ -94,15 +95,13 @@ class Overheard:
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
+        self._receiver.should_stop = True
         for thread in self._threads:
-            thread.join(20)
+            thread.join()
 
     def _hear(self) -> None:
-        with self._app.connection() as connection:
-            receiver = self._app.events.Receiver(connection, handlers={"*": self._note})
-            while not self._over.is_set():
-                with contextlib.suppress(TimeoutError):
-                    receiver.capture(limit=None, timeout=0.2, wakeup=False)
+        with self._connection:
+            self._receiver.capture(limit=None, timeout=None, wakeup=False)
 
     def _note(self, event: Any) -> None:
         self.events.append(repr(event))
