@@ -1,6 +1,6 @@
 """What was measured, beside what it should be."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -45,11 +45,15 @@ def table(figures: Iterable[Figure]) -> str:
         (figure.name, f"{figure.value:.4g}", figure.unit, figure.bound, "" if figure.reached else "MISSED")
         for figure in figures
     ]
-    rows.insert(0, ("what", "value", "unit", "goal", ""))
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    return columns([("what", "value", "unit", "goal", ""), *rows], right={1})
+
+
+def columns(rows: Sequence[Sequence[str]], *, right: Container[int]) -> str:
+    """Write rows of cells as lines; right: columns of numbers."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(
-            cell.rjust(width) if column == 1 else cell.ljust(width)
+            cell.rjust(width) if column in right else cell.ljust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
