@@ -87,6 +87,7 @@ class Overheard:
         self._receiver = app.events.Receiver(self._connection, handlers={"*": self._note})
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._hear), threading.Thread(target=self._look)]
+
     def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
