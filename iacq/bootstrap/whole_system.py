@@ -14,7 +14,8 @@ from iacq.adapters import flower_site, listening, private_directory, terraform_b
 from iacq.adapters.embedded_broker import EmbeddedBroker
 from iacq.adapters.foreground import Foreground, Program, signals_as_interrupt
 from iacq.bootstrap import schema
-from iacq.domain.slot import DEFAULT_SLOTS
+from iacq.domain.pool import PoolPolicy
+from iacq.domain.slot import DEFAULT_SLOTS, PodStatus
 from iacq.domain.workspace import DEFAULT_POOL
 from iacq.errors import Unavailable
 from iacq.keeper import process
@@ -22,6 +23,7 @@ from iacq.services import views
 from iacq.services.core import Core
 from iacq.settings import Settings
 from iacq.store import pods as pod_rows
+from iacq.store import pools
 from iacq.store.session import Database
 
 _START_TIMEOUT = 60.0
@@ -75,7 +77,7 @@ def _start_broker(settings: Settings, foreground: Foreground) -> None:
 
 def _size_pool(settings: Settings, pods: int) -> None:
     with contextlib.closing(Database(settings.sqlalchemy_url, pool_size=1)) as database:
-        database.run(pod_rows.set_pool, DEFAULT_POOL, max_pods=pods, slots_per_pod=DEFAULT_SLOTS)
+        database.run(pools.set_policy, DEFAULT_POOL, PoolPolicy(min_pods=1, max_pods=pods))
 
 
 def _agent(settings: Settings, name: str) -> Program:
@@ -107,7 +109,7 @@ def _wait_until_ready(core: Core, foreground: Foreground, before: set[str], pods
         online = [
             pod
             for pod in core.database.read(pod_rows.listed)
-            if pod.status == pod_rows.ONLINE and pod.agent_id not in before
+            if pod.status == PodStatus.ONLINE and pod.agent_id not in before
         ]
         if len(online) >= pods and views.control_seen(core):
             return

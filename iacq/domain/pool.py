@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from iacq import errors
-from iacq.domain import transitions
+from iacq.domain import pod_failures, transitions
+from iacq.domain.pod_failures import PodFailures
 from iacq.domain.run import Status
-from iacq.domain.slot import DEFAULT_SLOTS, Closed, Slot, SlotStatus
+from iacq.domain.slot import DEFAULT_SLOTS, Closed, PodStatus, Slot, SlotStatus
 
 DEFAULT_IDLE_GRACE_MS = 5 * 60_000
 """How long a pod is kept after its last run ended or its last slot opened, where its pool says nothing else."""
 
 _OPEN_OR_OPENING = (None, Closed.STARTING)
-
-
-class PodStatus(enum.StrEnum):
-    """What a pod is to the scaler."""
-
-    STARTING = "starting"  # asked for, not registered yet
-    ONLINE = "online"
-    DRAINING = "draining"  # gets no work, and goes once nothing is held there
-    OFFLINE = "offline"  # silent; nobody knows whether it exists
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +47,19 @@ class PoolPolicy:
                 field="--min",
                 hint="Lower --min, or raise --max.",
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """One row of `iacq_pools`."""
+
+    name: str
+    policy: PoolPolicy
+    template: Mapping[str, Any] | None = None  # of its pods, for the runtime; None: nothing special
+    generation: int = 1  # of the template; grows when the pods are to be replaced
+    failures: PodFailures = pod_failures.NONE
+    created_at: int = 0  # ms
+    updated_at: int = 0  # ms
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,8 @@ from typing import Literal
 
 from iacq.domain import pod_failures
 from iacq.domain.pod_failures import PodFailures
-from iacq.domain.pool import Demand, PodStatus, PoolPod, PoolPolicy
+from iacq.domain.pool import Demand, PoolPod, PoolPolicy
+from iacq.domain.slot import PodStatus
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from iacq.domain.pool import Demand, PodStatus, PoolPod, PoolPolicy
+from iacq.domain.pool import Demand, PoolPod, PoolPolicy
 from iacq.domain.scaling import Scaling
+from iacq.domain.slot import PodStatus
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,6 +71,15 @@ class Place:
         return f"{self.pod_name}.{self.slot_id}"
 
 
+class PodStatus(enum.StrEnum):
+    """Whether a pod may get work."""
+
+    STARTING = "starting"  # asked for, not registered yet
+    ONLINE = "online"
+    DRAINING = "draining"  # gets no work, and goes once nothing is held there
+    OFFLINE = "offline"  # silent; nobody knows whether it exists
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pod:
     """One worker container, or one process group on this machine."""
@@ -79,6 +88,6 @@ class Pod:
     agent_id: str
     pool: str
     slots: int
-    status: str  # online, draining, offline
+    status: PodStatus
     created_at: int  # ms
     last_heartbeat: int | None  # ms

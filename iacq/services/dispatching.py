@@ -8,9 +8,9 @@ from iacq import log
 from iacq.domain import placement, queueing
 from iacq.domain.queueing import Candidate
 from iacq.domain.run import Run, Status
-from iacq.domain.slot import Slot, SlotStatus
+from iacq.domain.slot import PodStatus, Slot, SlotStatus
 from iacq.services.core import Apart, Core
-from iacq.store import outbox, pods, queue, runs, slots
+from iacq.store import outbox, pods, pools, queue, runs, slots
 from iacq.store.protocol import waiting
 from iacq.store.session import Transaction
 
@@ -83,9 +83,9 @@ def _free_reserved_slot(core: Core, run: Run) -> Slot | None:
 
 
 def _at_maximum(tx: Transaction, pool: str) -> bool:
-    maximum = pods.max_pods(tx, pool)
-    online = sum(pod.pool == pool and pod.status == pods.ONLINE for pod in pods.listed(tx))
-    return maximum is None or online >= maximum
+    found = pools.find(tx, pool)
+    online = sum(pod.pool == pool and pod.status == PodStatus.ONLINE for pod in pods.listed(tx))
+    return found is None or online >= found.policy.max_pods
 
 
 def resend(core: Core) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from iacq.domain import queueing, transitions
 from iacq.domain.queueing import Surroundings, Waiting
 from iacq.domain.run import Phase, Run, Status
-from iacq.domain.slot import Pod, Slot
+from iacq.domain.slot import Pod, PodStatus, Slot
 from iacq.domain.workspace import Workspace
 from iacq.errors import IacqError
 from iacq.services.core import Core
@@ -43,7 +43,7 @@ def _surroundings(tx: Transaction, run: Run) -> Surroundings:
         active=_other(active, run),
         ahead=_other(ahead, run),
         free_slots=sum(slot.usable for slot in slots.listed(tx, pool=run.pool)),
-        pods=sum(pod.pool == run.pool and pod.status == pods.ONLINE for pod in pods.listed(tx)),
+        pods=sum(pod.pool == run.pool and pod.status == PodStatus.ONLINE for pod in pods.listed(tx)),
         control_seen=control.seen_within(tx, ms=CONTROL_SILENT_MS),
     )
 
@@ -69,7 +69,7 @@ def explain_all(tx: Transaction) -> list[tuple[Run, Waiting | None]]:
     ahead = {run.workspace: run for run in reversed(pending)}
     locked = {found.name: found for found in workspaces.locked(tx)}
     free = Counter(slot.pool for slot in slots.listed(tx) if slot.usable)
-    online = Counter(pod.pool for pod in pods.listed(tx) if pod.status == pods.ONLINE)
+    online = Counter(pod.pool for pod in pods.listed(tx) if pod.status == PodStatus.ONLINE)
     control_seen = control.seen_within(tx, ms=CONTROL_SILENT_MS)
 
     def around(run: Run) -> Surroundings:

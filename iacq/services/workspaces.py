@@ -14,7 +14,7 @@ from iacq.domain.workspace_secrets import WorkspaceSecrets
 from iacq.errors import InvalidInput
 from iacq.services import enqueuing, workspace_secrets
 from iacq.services.core import Core
-from iacq.store import pods, workspaces
+from iacq.store import pools, workspaces
 from iacq.store.session import Transaction
 
 
@@ -54,7 +54,7 @@ def _with_names(workspace: Workspace, secrets: WorkspaceSecrets) -> Workspace:
 
 
 def _checked(core: Core, workspace: Workspace, secrets: WorkspaceSecrets) -> Workspace:
-    if core.database.read(pods.max_pods, workspace.pool) is None and workspace.pool != domain.DEFAULT_POOL:
+    if core.database.read(pools.find, workspace.pool) is None and workspace.pool != domain.DEFAULT_POOL:
         raise InvalidInput(f"there is no pool {workspace.pool!a}", field="--pool")
     enqueuing.check_variables(workspace.variables, field="--var")
     enqueuing.check_variables(secrets.variables, field="--secret-var")

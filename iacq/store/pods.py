@@ -1,4 +1,4 @@
-"""Pods, their heartbeats and pools."""
+"""Pods and their heartbeats."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from iacq.domain.slot import Closed, Pod, Slot, SlotStatus
+from iacq.domain.slot import Closed, Pod, PodStatus, Slot, SlotStatus
 from iacq.store import slots as slot_rows
-from iacq.store.schema import heartbeats, pods, pools, slots
+from iacq.store.schema import heartbeats, pods, slots
 from iacq.store.session import Transaction
-
-ONLINE = "online"
-DRAINING = "draining"
-OFFLINE = "offline"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +35,7 @@ def register(tx: Transaction, new: Registration) -> list[Slot]:
             agent_id=new.agent_id,
             pool=new.pool,
             slots=new.slots,
-            status=ONLINE,
+            status=PodStatus.ONLINE,
             created_ms=tx.now,
         )
     )
@@ -73,10 +69,10 @@ def beat(tx: Transaction, pod_name: str, agent_id: str) -> None:
 def is_registered(tx: Transaction, pod_name: str, agent_id: str) -> bool:
     """Tell whether this boot is the pod's and counts as online; an agent that went silent must register anew."""
     found = tx.execute(sa.select(pods.c.status).where(pods.c.name == pod_name, pods.c.agent_id == agent_id)).scalar()
-    return found in (ONLINE, DRAINING)
+    return found in (PodStatus.ONLINE, PodStatus.DRAINING)
 
 
-def set_status(tx: Transaction, pod_name: str, agent_id: str, status: str, close: Closed) -> list[Slot]:
+def set_status(tx: Transaction, pod_name: str, agent_id: str, status: PodStatus, close: Closed) -> list[Slot]:
     """Mark this boot draining or offline and close its slots, in one step. Returns the slots that runs hold."""
     tx.execute(pods.update().where(pods.c.name == pod_name, pods.c.agent_id == agent_id).values(status=status))
     tx.execute(
@@ -96,7 +92,7 @@ def silent(tx: Transaction, *, longer_than_ms: int) -> list[Pod]:
     return [
         pod
         for pod in listed(tx, where=heartbeats.c.at_ms < tx.now - longer_than_ms)
-        if pod.status in (ONLINE, DRAINING)
+        if pod.status in (PodStatus.ONLINE, PodStatus.DRAINING)
     ]
 
 
@@ -115,7 +111,7 @@ def listed(tx: Transaction, *, where: sa.ColumnElement[bool] | None = None) -> l
             agent_id=row.agent_id,
             pool=row.pool,
             slots=row.slots,
-            status=row.status,
+            status=PodStatus(row.status),
             created_at=row.created_ms,
             last_heartbeat=row.at_ms,
         )
@@ -137,15 +133,3 @@ def forget(tx: Transaction, pod_name: str, agent_id: str) -> bool:
     ):
         tx.execute(table.delete().where(column == pod_name, table.c.agent_id == agent_id))
     return True
-
-
-def set_pool(tx: Transaction, name: str, *, max_pods: int, slots_per_pod: int) -> None:
-    """Create the pool or change its size."""
-    values = {"max_pods": max_pods, "slots_per_pod": slots_per_pod}
-    if tx.execute(pools.update().where(pools.c.name == name).values(**values)).rowcount == 0:
-        tx.execute(pools.insert().values(name=name, **values))
-
-
-def max_pods(tx: Transaction, name: str) -> int | None:
-    """Return the pool's maximum, or None if there is no such pool."""
-    return tx.execute(sa.select(pools.c.max_pods).where(pools.c.name == name)).scalar()

@@ -132,8 +132,18 @@ pools = sa.Table(
     "iacq_pools",
     metadata,
     sa.Column("name", sa.String(50), primary_key=True),
+    sa.Column("min_pods", sa.Integer, nullable=False),
     sa.Column("max_pods", sa.Integer, nullable=False),
     sa.Column("slots_per_pod", sa.Integer, nullable=False),
+    sa.Column("headroom", sa.Integer, nullable=False),  # slots
+    sa.Column("idle_grace_ms", sa.BigInteger, nullable=False),
+    sa.Column("template", sa.JSON(none_as_null=True)),  # of its pods, for the runtime; NULL: nothing special
+    sa.Column("generation", sa.Integer, nullable=False),  # of the template; grows when its pods are to be replaced
+    sa.Column("failed_count", sa.Integer, nullable=False),  # pods that failed in a row
+    sa.Column("failed_first_ms", sa.BigInteger, nullable=False),  # when the first of them was asked for
+    sa.Column("failed_last_ms", sa.BigInteger, nullable=False),  # when the last of them was noticed
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("updated_ms", sa.BigInteger, nullable=False),
 )
 
 pods = sa.Table(

@@ -13,12 +13,14 @@ from iacq.adapters import child_process
 from iacq.adapters.embedded_broker import EmbeddedBroker
 from iacq.client import Client
 from iacq.domain import transitions
+from iacq.domain.pool import PoolPolicy
 from iacq.domain.run import Run, RunType, Status
+from iacq.domain.slot import PodStatus
 from iacq.domain.terraform_events import strip_colours
 from iacq.domain.workspace import Workspace
 from iacq.errors import Conflict, IacqError
 from iacq.settings import load
-from iacq.store import pods
+from iacq.store import pools
 from tests import processes
 from tests.acceptance import fleet
 from tests.acceptance.fleet import Fleet
@@ -73,7 +75,7 @@ class System:
     def __enter__(self) -> Self:
         try:
             self.broker.start()
-            self.database.run(pods.set_pool, "default", max_pods=1, slots_per_pod=self.slots)
+            self.database.run(pools.set_policy, "default", PoolPolicy(max_pods=1, slots_per_pod=self.slots))
             self.start_control()
             self.start_agent()
             self.wait_ready()
@@ -151,7 +153,7 @@ class System:
     def _is_ready(self) -> bool:
         names = {"control", "beat"} - {name for name, one in self.programs.items() if one.poll() is None}
         found = self.client.slots()
-        online = {pod.name: pod.agent_id for pod in self.client.pods() if pod.status == pods.ONLINE}
+        online = {pod.name: pod.agent_id for pod in self.client.pods() if pod.status == PodStatus.ONLINE}
         return (
             not names
             and len(found) == self.slots

@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from iacq.domain import placement, transitions
-from iacq.domain.pool import Demand, PodStatus, PoolPolicy, count_demand
+from iacq.domain.pool import Demand, PoolPolicy, count_demand
 from iacq.domain.run import Phase, Status
-from iacq.domain.slot import Slot, SlotStatus
+from iacq.domain.slot import PodStatus, Slot, SlotStatus
 from tests.simulate.fleet import POOL, Fleet, Pod
 from tests.simulate.patterns import DAY, SECOND, Pattern, Work
 from tests.simulate.rules import Orders, Rule

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from iacq.domain.pool import PodStatus, PoolPod
-from iacq.domain.slot import Slot, SlotStatus
+from iacq.domain.pool import PoolPod
+from iacq.domain.slot import PodStatus, Slot, SlotStatus
 
 POOL = "simulated"
 

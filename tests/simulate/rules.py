@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from iacq.domain import pod_failures, scaling
-from iacq.domain.pool import Demand, PodStatus, PoolPod, PoolPolicy
+from iacq.domain.pool import Demand, PoolPod, PoolPolicy
+from iacq.domain.slot import PodStatus
 from tests.simulate.patterns import MINUTE, SECOND
 
 BEAT = 5 * SECOND

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from iacq.domain import transitions
+from iacq.domain.pool import PoolPolicy
 from iacq.domain.run import RunType, Status
 from iacq.errors import Conflict, InvalidInput, NotFound
 from iacq.messages import SIGNAL_RUN
 from iacq.services import confirming
 from iacq.services.core import Core
-from iacq.store import pods, workspaces
+from iacq.store import pools, workspaces
 from iacq.store.protocol import owning
 from iacq.testing.dispatcher import RecordingDispatcher
 from tests import samples
@@ -221,7 +222,7 @@ def test_resolve_needs_a_reason(world: World, core: Core) -> None:
 
 def test_a_speculative_plan_is_never_applied(world: World, core: Core) -> None:
     world.pod()
-    world.do(pods.set_pool, "default", max_pods=1, slots_per_pod=2)
+    world.do(pools.set_policy, "default", PoolPolicy(max_pods=1, slots_per_pod=2))
     run = world.at(S.PLANNING, run_type=RunType.PLAN)
     world.do(owning.finish_plan, world.hold(run), world.place(), plan_result(S.SUCCESS))
     with pytest.raises(Conflict, match="success"):

@@ -1,10 +1,11 @@
 import pytest
 
+from iacq.domain.pool import PoolPolicy
 from iacq.domain.run import RunType, Status
 from iacq.domain.slot import Closed
 from iacq.services import dispatching
 from iacq.services.core import Core
-from iacq.store import pods, queue, workspaces
+from iacq.store import pools, queue, workspaces
 from iacq.testing.dispatcher import RecordingDispatcher
 from tests.store.world import World
 
@@ -87,7 +88,7 @@ def test_a_run_stays_in_its_pool(world: World, core: Core) -> None:
 
 
 def test_three_unread_plans_never_block_a_fourth_run(world: World, core: Core) -> None:
-    world.do(pods.set_pool, "default", max_pods=1, slots_per_pod=3)
+    world.do(pools.set_policy, "default", PoolPolicy(max_pods=1, slots_per_pod=3))
     world.pod(slots_of_pod=3)
     unread = []
     for number in (2, 3, 1):
@@ -103,7 +104,7 @@ def test_three_unread_plans_never_block_a_fourth_run(world: World, core: Core) -
 
 
 def test_no_reservation_is_given_up_below_the_maximum(world: World, core: Core) -> None:
-    world.do(pods.set_pool, "default", max_pods=2, slots_per_pod=1)
+    world.do(pools.set_policy, "default", PoolPolicy(max_pods=2, slots_per_pod=1))
     world.pod(slots_of_pod=1)
     unread = world.at(S.APPLY_PENDING)
     world.enqueue("other")
@@ -112,7 +113,7 @@ def test_no_reservation_is_given_up_below_the_maximum(world: World, core: Core) 
 
 
 def test_a_reservation_of_a_confirmed_run_is_never_given_up(world: World, core: Core) -> None:
-    world.do(pods.set_pool, "default", max_pods=1, slots_per_pod=1)
+    world.do(pools.set_policy, "default", PoolPolicy(max_pods=1, slots_per_pod=1))
     world.pod(slots_of_pod=1)
     confirmed = world.at(S.CONFIRMED)
     world.do(workspaces.lock, "network", by="eve", reason="x")

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from iacq import errors
 from iacq.domain import transitions
-from iacq.domain.pool import Demand, PodStatus, PoolPod, PoolPolicy, count_demand
+from iacq.domain.pool import Demand, PoolPod, PoolPolicy, count_demand
 from iacq.domain.run import Status
+from iacq.domain.slot import PodStatus
 from tests import samples
 
 STATES = st.lists(st.tuples(st.sampled_from(Status), st.booleans()))

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from iacq.domain import pod_failures, scaling
 from iacq.domain.pod_failures import PodFailures
-from iacq.domain.pool import Demand, PodStatus, PoolPod, PoolPolicy
+from iacq.domain.pool import Demand, PoolPod, PoolPolicy
 from iacq.domain.scaling import Scaling
-from iacq.domain.slot import Closed, Slot, SlotStatus
+from iacq.domain.slot import Closed, PodStatus, Slot, SlotStatus
 from tests import samples
 
 NOW = 10_000_000

@@ -2,7 +2,8 @@ from collections.abc import Sequence
 
 from iacq.domain import pod_failures, scaling, scaling_reasons
 from iacq.domain.pod_failures import PodFailures
-from iacq.domain.pool import Demand, PodStatus, PoolPod, PoolPolicy
+from iacq.domain.pool import Demand, PoolPod, PoolPolicy
+from iacq.domain.slot import PodStatus
 from tests.unit.test_scaling import MINUTE, NOW, pod, starting
 
 

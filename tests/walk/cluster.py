@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from iacq import messages
+from iacq.domain.pool import PoolPolicy
 from iacq.domain.run import Phase
 from iacq.domain.slot import Place
 from iacq.errors import IacqError
@@ -26,7 +27,7 @@ from iacq.services.phases import runner, unfinished
 from iacq.services.phases.context import SlotWorker
 from iacq.services.recovering import LeaseWatch
 from iacq.settings import Settings
-from iacq.store import pods, runs, workspaces
+from iacq.store import pods, pools, runs, workspaces
 from iacq.store.pods import Registration
 from iacq.store.session import Database
 from iacq.testing.clock import FakeClock
@@ -110,7 +111,7 @@ class Cluster:
         for name in WORKSPACES:
             fields = {"path": None, "git": "https://host/x"} if name == FETCHED else {}
             database.run(workspaces.insert, samples.workspace(name, **fields), secrets=None)
-        database.run(pods.set_pool, "default", max_pods=2, slots_per_pod=2)
+        database.run(pools.set_policy, "default", PoolPolicy(max_pods=2, slots_per_pod=2))
 
     # ---------------------------------------------------------------- processes
 

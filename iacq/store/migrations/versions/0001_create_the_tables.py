@@ -76,8 +76,18 @@ def upgrade() -> None:
     op.create_table(
         "iacq_pools",
         sa.Column("name", sa.String(length=50), nullable=False),
+        sa.Column("min_pods", sa.Integer(), nullable=False),
         sa.Column("max_pods", sa.Integer(), nullable=False),
         sa.Column("slots_per_pod", sa.Integer(), nullable=False),
+        sa.Column("headroom", sa.Integer(), nullable=False),
+        sa.Column("idle_grace_ms", sa.BigInteger(), nullable=False),
+        sa.Column("template", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("generation", sa.Integer(), nullable=False),
+        sa.Column("failed_count", sa.Integer(), nullable=False),
+        sa.Column("failed_first_ms", sa.BigInteger(), nullable=False),
+        sa.Column("failed_last_ms", sa.BigInteger(), nullable=False),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("updated_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
