@@ -53,7 +53,7 @@ def plan(run_terraform, tree):
         if not check:
             return ended, None
         assert ended.returncode in (0, 2), ended.stdout
-        shown = json.loads(run_terraform(*terraform_commands.show_json(), cwd=tree).stdout)
+        shown = json.loads(run_terraform("show", "-json", "plan.out", cwd=tree).stdout)
         return ended, {name: entry.get("value") for name, entry in shown.get("variables", {}).items()}
 
     return run

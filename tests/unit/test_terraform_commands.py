@@ -1,5 +1,6 @@
 import json
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -46,10 +47,24 @@ def test_the_other_commands():
         "-parallelism=1",
         "plan.out",
     )
-    assert commands.show_json() == ("show", "-json", "plan.out")
-    assert commands.show_text() == ("show", "plan.out")
-    assert commands.show_text(coloured=False) == ("show", "-no-color", "plan.out")
     assert commands.version() == ("version", "-json")
+
+
+SHOWS = """#!/bin/sh
+[ "$2" = -json ] && { echo '{}'; echo "json of $3" >&2; exit JSON; }
+echo "text of $2"; exit TEXT
+"""
+
+
+@pytest.mark.parametrize(("as_json", "as_text", "ends"), [(0, 0, 0), (1, 0, 1), (0, 2, 2), (3, 2, 3)])
+def test_show_prints_json_writes_text_and_fails_with_either(as_json, as_text, ends, tmp_path):
+    program = tmp_path / "terra form"
+    program.write_text(SHOWS.replace("JSON", str(as_json)).replace("TEXT", str(as_text)))
+    program.chmod(0o700)
+    diff = tmp_path / "a diff"
+    ended = subprocess.run(commands.show(str(program), diff), capture_output=True, text=True, check=False)
+    assert (ended.stdout, ended.stderr, diff.read_text()) == ("{}\n", "json of plan.out\n", "text of plan.out\n")
+    assert ended.returncode == ends
 
 
 @pytest.mark.parametrize(

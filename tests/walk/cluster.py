@@ -274,7 +274,8 @@ class Cluster:
             case "plan":
                 (job.cwd / "plan.out").write_bytes(f"plan of run {job.run_id}, fence {job.fence}".encode())
                 return looks, 1 if fails else 2
-            case "showjson":
+            case "show":
+                Path(job.argv[-1]).write_text("+ terraform_data.a\n")
                 out.write_text('{"resource_changes": [{"change": {"actions": ["create"]}}]}')
             case _:
                 out.write_text("done\n")

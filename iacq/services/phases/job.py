@@ -75,15 +75,18 @@ def start(
     ctx: PhaseContext, step: str, arguments: tuple[str, ...], *, environment: Mapping[str, str] | None = None
 ) -> Path:
     """Start terraform; returns the job's directory. Raises NotStarted."""
-    workshop, tree = ctx.worker.workshop, ctx.directory
-    complete = workshop.environment(tree, ctx.workspace_environment, own_backend=not ctx.managed)
     return start_program(
         ctx,
         step,
         (str(ctx.terraform["path"]), *arguments),
-        directory=tree.path,
-        environment={**complete, **(environment or {})},
+        directory=ctx.directory.path,
+        environment={**terraform_environment(ctx), **(environment or {})},
     )
+
+
+def terraform_environment(ctx: PhaseContext) -> dict[str, str]:
+    """Return the complete environment of a command of terraform in this phase."""
+    return ctx.worker.workshop.environment(ctx.directory, ctx.workspace_environment, own_backend=not ctx.managed)
 
 
 def start_program(

@@ -136,26 +136,29 @@ def _write_var_files(ctx: PhaseContext, whose: str, var_files: tuple[VarFile, ..
 
 def show(ctx: PhaseContext, planned: Planned) -> None:
     """Read the plan back: as JSON for programs, as the diff that people read."""
-    planned.plan_json = _output(ctx, "showjson", terraform_commands.show_json())
+    diff = ctx.directory.scratch / "diff"
+    directory = job.start_program(
+        ctx,
+        "show",
+        terraform_commands.show(str(ctx.terraform["path"]), diff),
+        directory=ctx.directory.path,
+        environment=job.terraform_environment(ctx),
+    )
+    outcome = job.follow(ctx, directory, show=False)
+    job.raise_if_stopped(outcome)
+    if outcome.returncode != 0:
+        raise PhaseFailed(
+            outcome.progress.error() or f"terraform show ended with {outcome.returncode}", code="terraform"
+        )
+    planned.plan_json = (directory / "out").read_bytes()
     try:
         found = json.loads(planned.plan_json)
         planned.changes = count_changes(found)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise PhaseFailed(f"terraform's JSON of the plan cannot be read: {error}", code="plan_json") from error
-    diff = _output(ctx, "showtext", terraform_commands.show_text()).decode(errors="replace")
-    planned.diff = ctx.log.masking.text(diff).encode()
-    ctx.log.write(diff)
-
-
-def _output(ctx: PhaseContext, step: str, arguments: tuple[str, ...]) -> bytes:
-    outcome = job.run(ctx, step, arguments, show=False)
-    job.raise_if_stopped(outcome)
-    if outcome.returncode != 0:
-        raise PhaseFailed(
-            outcome.progress.error() or f"terraform {arguments[0]} ended with {outcome.returncode}",
-            code="terraform",
-        )
-    return (ctx.job_directory(step) / "out").read_bytes()
+    text = diff.read_bytes().decode(errors="replace")
+    planned.diff = ctx.log.masking.text(text).encode()
+    ctx.log.write(text)
 
 
 def count_changes(plan_json: dict[str, Any]) -> dict[str, int]:
