@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -316,4 +317,66 @@ class Workshop(Protocol):
 
     def providers(self, tree: RunTree) -> Sequence[Mapping[str, Any]]:
         """Return address, version, stat and h1 of each provider that init linked."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodSpec:
+    """A pod that iacq wants."""
+
+    name: str  # unique for ever, a DNS label; also the name under which its agent registers
+    pool: str
+    slots: int
+    generation: int  # of the template
+    template: Mapping[str, Any] | None  # what the pool says about its pods, in the words of this runtime
+
+
+class PodPhase(enum.StrEnum):
+    """What becomes of a pod in its runtime. One that is gone is not listed any more."""
+
+    STARTING = "starting"
+    RUNNING = "running"  # its agent was started; whether it works is another matter
+    STOPPING = "stopping"
+    FAILED = "failed"  # nothing of it is alive, and nothing will be: it will not be started again
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresentPod:
+    """A pod that exists."""
+
+    name: str
+    uid: str  # of this very one: a later one of the same name has another
+    phase: PodPhase
+    reason: str | None = None  # why it does not run, for people
+    started_at: int | None = None  # ms: when its agent was started last; None: not yet
+
+
+class PodRuntime(Protocol):
+    """Runs pods: on this machine, or in a cluster. All calls raise Unavailable while it does not answer.
+
+    It is asked only about pods that it was asked for itself. That one is not listed any more is proof that nothing of
+    it is alive, so a list is never an old one.
+    """
+
+    @property
+    def identity(self) -> str:
+        """Which runtime this is, at most 100 characters: the same for ever, and for no other."""
+        ...
+
+    def create(self, spec: PodSpec) -> None:
+        """Have the pod made, durably; nothing happens if there is one of that name.
+
+        Raises InvalidInput for a template that it cannot follow, Conflict if it is not allowed to make the pod.
+        """
+        ...
+
+    def delete(self, name: str, *, uid: str | None = None) -> None:
+        """Have the pod end and removed: it is told to stop, and killed with all that it started after its grace.
+
+        Then its disk goes too. uid: only if it is this very one. Nothing happens if there is none, or it is going.
+        """
+        ...
+
+    def present(self) -> list[PresentPod]:
+        """Return the pods that exist now, those that are being stopped and that have failed included."""
         ...

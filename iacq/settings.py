@@ -122,6 +122,7 @@ class Settings:
     renew: float = _setting("15s", "how often it is renewed", duration)
     lease_confirm: float = _setting("20s", "apart are the two looks that judge a lease lost", duration)
     heartbeat: float = _setting("5s", "how often an agent says it is there", duration)
+    pod_start_timeout: float = _setting("2m", "after which a pod that has not registered is given up", duration)
     agent_offline: float = _setting("30s", "silence after which an agent gets no work", duration)
     claim_timeout: float = _setting("60s", "how long a queued run waits for its slot to claim it", duration)
     plan_timeout: float = _setting("2h", "longest plan phase", duration)

@@ -103,7 +103,7 @@ def _environment(settings: Settings, ours: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "IACQ_HOME": str(settings.home), "PYTHONUNBUFFERED": "1"}
 
 
-def _wait_until_ready(core: Core, foreground: Foreground, before: set[str], pods: int, logs: Path) -> None:
+def _wait_until_ready(core: Core, foreground: Foreground, before: set[str | None], pods: int, logs: Path) -> None:
     """Wait for a sign of life of the control worker and of every new agent."""
     for _ in range(int(_START_TIMEOUT / _LOOK)):
         online = [

@@ -58,6 +58,7 @@ class Pool:
     template: Mapping[str, Any] | None = None  # of its pods, for the runtime; None: nothing special
     generation: int = 1  # of the template; grows when the pods are to be replaced
     failures: PodFailures = pod_failures.NONE
+    failed_reason: str | None = None  # of the last of them
     created_at: int = 0  # ms
     updated_at: int = 0  # ms
 
@@ -91,6 +92,7 @@ class PoolPod:
     status: PodStatus
     slots: tuple[Slot, ...]  # empty until it has registered
     created_at: int  # ms
+    generation: int | None = 1  # of the pool's template; None: started by hand, so never drained for the pool's size
 
     @cached_property
     def held(self) -> int:

@@ -133,10 +133,17 @@ def calculate_capacity(policy: PoolPolicy, demand: Demand, pods: Iterable[PoolPo
 def find_idle_pods(pods: Iterable[PoolPod], *, idle_grace_ms: int, now: int) -> list[PoolPod]:
     """Return online pods without a running or reserved slot that were left alone for the grace.
 
+    Pods that were started by hand are not among them: whoever started them ends them.
+
     Those of least use first: fewest slots that answer, then idle for longest.
     """
     idle = [
-        pod for pod in pods if pod.status is PodStatus.ONLINE and not pod.held and now - pod.idle_since >= idle_grace_ms
+        pod
+        for pod in pods
+        if pod.status is PodStatus.ONLINE
+        and pod.generation is not None
+        and not pod.held
+        and now - pod.idle_since >= idle_grace_ms
     ]
     return sorted(idle, key=lambda pod: (pod.of_use, pod.idle_since, pod.name))
 
@@ -150,7 +157,8 @@ def choose_pods_to_drain(
     """
     if frozen:
         going = (PodStatus.STARTING, PodStatus.ONLINE)
-        return tuple(sorted(pod.name for pod in pods if pod.status in going and not pod.held))
+        idle = (pod for pod in pods if pod.status in going and not pod.held and pod.generation is not None)
+        return tuple(sorted(pod.name for pod in idle))
     needed = demand.slots + policy.headroom - capacity.elsewhere
     pods_left, slots_left = capacity.pods, capacity.slots
     chosen = []

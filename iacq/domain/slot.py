@@ -77,7 +77,12 @@ class PodStatus(enum.StrEnum):
     STARTING = "starting"  # asked for, not registered yet
     ONLINE = "online"
     DRAINING = "draining"  # gets no work, and goes once nothing is held there
+    DELETING = "deleting"  # goes now, with whatever is held there; its rows stay until it is proven gone
     OFFLINE = "offline"  # silent; nobody knows whether it exists
+
+
+GOING = frozenset({PodStatus.DRAINING, PodStatus.DELETING})
+"""From these a pod does not come back, whatever its agent says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +90,18 @@ class Pod:
     """One worker container, or one process group on this machine."""
 
     name: str
-    agent_id: str
+    agent_id: str | None  # the last boot that registered; None: none yet
     pool: str
     slots: int
     status: PodStatus
-    created_at: int  # ms
+    created_at: int  # ms: when it was asked for, or registered first
     last_heartbeat: int | None  # ms
+    since: int  # ms: when its status became what it is
+    runtime: str | None = None  # what it was asked for from (`ports.PodRuntime.identity`); None: started by hand
+    generation: int | None = None  # of its pool's template; None: started by hand, so iacq neither makes nor ends it
+    reason: str | None = None  # why it does not run, or goes
+
+    @property
+    def managed(self) -> bool:
+        """Tell whether iacq asked for it, and so may end it."""
+        return self.generation is not None

@@ -28,6 +28,7 @@ class Cause(enum.StrEnum):
     CANCELLED = "cancelled"
     SLOT_LOST = "slot_lost"  # the slot of a queued run is dead, closed or does not answer
     LEASE_LOST = "lease_lost"
+    POD_GONE = "pod_gone"  # whatever runs pods says that this one does not exist: nothing of it is alive
     NOT_STARTED = "not_started"  # a keeper's word: terraform was not started and never will be
     END_UNKNOWN = "end_unknown"  # terraform is gone and left no result
     PLAN_KILLED = "plan_killed"  # a respawned slot found the plan of its predecessor
@@ -53,6 +54,7 @@ TABLE: dict[tuple[Status, Cause], frozenset[Status]] = {
         {S.SUCCESS, S.PLANNED_AND_FINISHED, S.APPLY_PENDING, S.FAILED, S.CANCELLED}
     ),
     (S.PLANNING, Cause.LEASE_LOST): _BACK_TO_PLAN,
+    (S.PLANNING, Cause.POD_GONE): _BACK_TO_PLAN,
     (S.PLANNING, Cause.END_UNKNOWN): _BACK_TO_PLAN,
     (S.PLANNING, Cause.PLAN_KILLED): _BACK_TO_PLAN,
     (S.PLANNING, Cause.STOPPED): _BACK_TO_PLAN,
@@ -70,6 +72,7 @@ TABLE: dict[tuple[Status, Cause], frozenset[Status]] = {
     (S.APPLYING, Cause.FINISHED): frozenset({S.APPLIED, S.FAILED, S.CANCELLED}),
     (S.APPLYING, Cause.CANCELLED): frozenset({S.CANCELLED}),  # point of no return refused
     (S.APPLYING, Cause.LEASE_LOST): _BACK_TO_APPLY | {S.APPLY_INTERRUPTED},
+    (S.APPLYING, Cause.POD_GONE): _BACK_TO_APPLY | {S.APPLY_INTERRUPTED},
     (S.APPLYING, Cause.NOT_STARTED): _BACK_TO_APPLY,
     (S.APPLYING, Cause.STOPPED): _BACK_TO_APPLY,
     (S.APPLYING, Cause.END_UNKNOWN): frozenset({S.APPLY_INTERRUPTED}),
@@ -116,6 +119,7 @@ SETBACKS: frozenset[Cause] = frozenset(
     {
         Cause.SLOT_LOST,
         Cause.LEASE_LOST,
+        Cause.POD_GONE,
         Cause.NOT_STARTED,
         Cause.END_UNKNOWN,
         Cause.PLAN_KILLED,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from iacq import log
-from iacq.domain.slot import Closed, Place, PodStatus, Slot
+from iacq.domain.slot import Closed, Place, Slot
 from iacq.messages import DISPATCH
 from iacq.services.core import Core
 from iacq.services.recovering import settle_slots
@@ -38,7 +38,7 @@ def _close(tx: Transaction, place: Place) -> list[Slot]:
 
 def leave(core: Core, new: Registration) -> None:
     """Say that this boot ends, after its slots did. A slot that is held keeps its row until the run is judged."""
-    held = core.database.run(pods.set_status, new.pod_name, new.agent_id, PodStatus.OFFLINE, Closed.OFFLINE)
+    held = core.database.run(pods.set_offline, new.pod_name, new.agent_id)
     settle_slots(core, held)
     core.database.run(pods.forget, new.pod_name, new.agent_id)
     core.ring_control(DISPATCH)

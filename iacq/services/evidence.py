@@ -36,7 +36,7 @@ class Evidence:
 
     started_at: int | None  # the point of no return
     interrupted_at: int
-    cause: Cause  # lease_lost, end_unknown or restored
+    cause: Cause  # lease_lost, pod_gone, end_unknown or restored
     pod_name: str | None
     slot_id: int | None
     agent_id: str | None

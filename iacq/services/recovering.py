@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from iacq import log
 from iacq.domain import transitions
 from iacq.domain.run import Run, Status
-from iacq.domain.slot import Closed, PodStatus, Slot, SlotStatus
+from iacq.domain.slot import Closed, Slot, SlotStatus
 from iacq.errors import Unavailable
 from iacq.messages import ANSWER, DISPATCH
 from iacq.services.core import Apart, Core
@@ -84,7 +84,7 @@ def check_agents(core: Core) -> int:
     """
     changed = 0
     for pod in core.database.read(pods.silent, longer_than_ms=int(core.settings.agent_offline * 1000)):
-        held = core.database.run(pods.set_status, pod.name, pod.agent_id, PodStatus.OFFLINE, Closed.OFFLINE)
+        held = core.database.run(pods.set_offline, pod.name, pod.agent_id or "")
         logger.warning("agent is silent: offline", extra=log.ids(pod=pod.name))
         changed += settle_slots(core, held)
     for slot, run in core.database.read(_not_claimed, int(core.settings.claim_timeout * 1000)):

@@ -209,6 +209,8 @@ def pod_to_json(pod: Pod, held: list[Slot]) -> dict[str, Any]:
         "slots": pod.slots,
         "running": sum(slot.status == "running" for slot in held),
         "reserved": sum(slot.status == "reserved" for slot in held),
+        "generation": pod.generation,
+        "reason": pod.reason,
         "created_at": rfc3339(pod.created_at),
         "last_heartbeat": rfc3339(pod.last_heartbeat),
     }

@@ -1,15 +1,23 @@
-"""Pods and their heartbeats."""
+"""Pods and their heartbeats: what their agents say. What is decided about pods is in `pod_lifecycle`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
-from iacq.domain.slot import Closed, Pod, PodStatus, Slot, SlotStatus
+from iacq.domain.pool import PoolPod
+from iacq.domain.slot import GOING, Closed, Pod, PodStatus, Slot, SlotStatus
+from iacq.errors import Conflict
+from iacq.store import pools
 from iacq.store import slots as slot_rows
 from iacq.store.schema import heartbeats, pods, slots
 from iacq.store.session import Transaction
+
+_LIVING = (PodStatus.ONLINE, *sorted(GOING))
+"""A pod in one of these whose agent is silent has not been noticed yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,29 +28,21 @@ class Registration:
     agent_id: str
     pool: str
     slots: int
+    managed: bool = False  # a runtime started it, because iacq asked for the pod
 
 
 def register(tx: Transaction, new: Registration) -> list[Slot]:
     """Make the pod's rows this boot's; its slots are closed until their processes answer.
 
     Returns the slots that a run still holds from before: the caller settles those. Claims of the boot before change no
-    row from here on, since a claim checks the agent of its slot.
+    row from here on, since a claim checks the agent of its slot. A pod that is going stays so, with closed slots.
+    Raises Conflict for an agent of a pod that iacq does not want any more.
     """
-    tx.execute(pods.delete().where(pods.c.name == new.pod_name))
-    tx.execute(
-        pods.insert().values(
-            name=new.pod_name,
-            agent_id=new.agent_id,
-            pool=new.pool,
-            slots=new.slots,
-            status=PodStatus.ONLINE,
-            created_ms=tx.now,
-        )
-    )
+    closed = Closed.DRAINING if _register_pod(tx, new) in GOING else Closed.STARTING
     beat(tx, new.pod_name, new.agent_id)
-    known = {slot.slot_id: slot for slot in slot_rows.listed(tx, pod_name=new.pod_name)}
+    known = {slot.slot_id for slot in slot_rows.listed(tx, pod_name=new.pod_name)}
+    values = {"agent_id": new.agent_id, "pool": new.pool, "closed": closed, "updated_ms": tx.now}
     for number in range(1, new.slots + 1):
-        values = {"agent_id": new.agent_id, "pool": new.pool, "closed": Closed.STARTING, "updated_ms": tx.now}
         if number in known:
             tx.execute(
                 slots.update().where(slots.c.pod_name == new.pod_name, slots.c.slot_id == number).values(**values)
@@ -54,7 +54,30 @@ def register(tx: Transaction, new: Registration) -> list[Slot]:
             slots.c.pod_name == new.pod_name, slots.c.slot_id > new.slots, slots.c.status == SlotStatus.IDLE
         )
     )
-    return [slot for slot in slot_rows.listed(tx, pod_name=new.pod_name) if slot.run_id is not None]
+    return slot_rows.held_in(tx, new.pod_name)
+
+
+def _register_pod(tx: Transaction, new: Registration) -> PodStatus:
+    """Change or insert the pod's row, which stays locked; returns its status.
+
+    One that was started by hand comes back from a drain with its next boot: whoever starts it wants it.
+    """
+    this = pods.c.name == new.pod_name
+    found = tx.execute(sa.select(pods).where(this).with_for_update()).first()
+    if new.managed and (found is None or found.generation is None):
+        raise Conflict(f"pod {new.pod_name} is not wanted any more", field="pod")
+    values: dict[str, Any] = {"agent_id": new.agent_id, "pool": new.pool, "slots": new.slots}
+    status = PodStatus.ONLINE
+    if found is not None and found.status in GOING and (new.managed or found.agent_id == new.agent_id):
+        status = PodStatus(found.status)
+    else:
+        values |= {"status": status, "since_ms": tx.now, "reason": None}
+    if found is None:
+        pools.ensure(tx, new.pool, slots=new.slots)
+        tx.execute(pods.insert().values(name=new.pod_name, created_ms=tx.now, **values))
+    else:
+        tx.execute(pods.update().where(this).values(**values))
+    return status
 
 
 def beat(tx: Transaction, pod_name: str, agent_id: str) -> None:
@@ -69,31 +92,43 @@ def beat(tx: Transaction, pod_name: str, agent_id: str) -> None:
 def is_registered(tx: Transaction, pod_name: str, agent_id: str) -> bool:
     """Tell whether this boot is the pod's and counts as online; an agent that went silent must register anew."""
     found = tx.execute(sa.select(pods.c.status).where(pods.c.name == pod_name, pods.c.agent_id == agent_id)).scalar()
-    return found in (PodStatus.ONLINE, PodStatus.DRAINING)
+    return found in _LIVING
 
 
-def set_status(tx: Transaction, pod_name: str, agent_id: str, status: PodStatus, close: Closed) -> list[Slot]:
-    """Mark this boot draining or offline and close its slots, in one step. Returns the slots that runs hold."""
-    tx.execute(pods.update().where(pods.c.name == pod_name, pods.c.agent_id == agent_id).values(status=status))
+def set_offline(tx: Transaction, pod_name: str, agent_id: str) -> list[Slot]:
+    """Mark this boot offline and close its slots, in one step. Returns the slots that runs hold.
+
+    A pod that is going stays so.
+    """
+    of_boot = (pods.c.name == pod_name, pods.c.agent_id == agent_id)
+    tx.execute(
+        pods.update().where(*of_boot, pods.c.status.not_in(GOING)).values(status=PodStatus.OFFLINE, since_ms=tx.now)
+    )
     tx.execute(
         slots.update()
         .where(slots.c.pod_name == pod_name, slots.c.agent_id == agent_id)
-        .values(closed=close, updated_ms=tx.now)
+        .values(closed=Closed.OFFLINE, updated_ms=tx.now)
     )
-    return [
-        slot
-        for slot in slot_rows.listed(tx, pod_name=pod_name)
-        if slot.run_id is not None and slot.agent_id == agent_id
-    ]
+    return [slot for slot in slot_rows.held_in(tx, pod_name) if slot.agent_id == agent_id]
 
 
 def silent(tx: Transaction, *, longer_than_ms: int) -> list[Pod]:
     """Return the pods that count as there and have not been heard for so long."""
-    return [
-        pod
-        for pod in listed(tx, where=heartbeats.c.at_ms < tx.now - longer_than_ms)
-        if pod.status in (PodStatus.ONLINE, PodStatus.DRAINING)
-    ]
+    unnoticed = sa.exists().where(
+        slots.c.pod_name == pods.c.name, sa.or_(slots.c.closed.is_(None), slots.c.closed != Closed.OFFLINE)
+    )
+    return listed(
+        tx,
+        where=sa.and_(
+            heartbeats.c.at_ms < tx.now - longer_than_ms,
+            sa.or_(pods.c.status == PodStatus.ONLINE, sa.and_(pods.c.status.in_(GOING), unnoticed)),
+        ),
+    )
+
+
+def find(tx: Transaction, name: str) -> Pod | None:
+    """Return one pod, if there is one of that name."""
+    return next(iter(listed(tx, where=pods.c.name == name)), None)
 
 
 def listed(tx: Transaction, *, where: sa.ColumnElement[bool] | None = None) -> list[Pod]:
@@ -105,31 +140,57 @@ def listed(tx: Transaction, *, where: sa.ColumnElement[bool] | None = None) -> l
     )
     if where is not None:
         statement = statement.where(where)
+    return [to_pod(row) for row in tx.execute(statement)]
+
+
+def to_pod(row: sa.Row[Any]) -> Pod:
+    """Make a value of a row with the time of its heartbeat."""
+    return Pod(
+        name=row.name,
+        agent_id=row.agent_id,
+        pool=row.pool,
+        slots=row.slots,
+        status=PodStatus(row.status),
+        created_at=row.created_ms,
+        last_heartbeat=row.at_ms,
+        since=row.since_ms,
+        runtime=row.runtime,
+        generation=row.generation,
+        reason=row.reason,
+    )
+
+
+def of_pool(tx: Transaction, pool: str) -> list[PoolPod]:
+    """Return the pods of a pool with their slots, for the scaler."""
+    by_pod: dict[str, list[Slot]] = {}
+    for slot in slot_rows.listed(tx, pool=pool):
+        by_pod.setdefault(slot.pod_name, []).append(slot)
     return [
-        Pod(
-            name=row.name,
-            agent_id=row.agent_id,
-            pool=row.pool,
-            slots=row.slots,
-            status=PodStatus(row.status),
-            created_at=row.created_ms,
-            last_heartbeat=row.at_ms,
+        PoolPod(
+            name=pod.name,
+            status=pod.status,
+            slots=tuple(by_pod.get(pod.name, ())),
+            created_at=pod.created_at,
+            generation=pod.generation,
         )
-        for row in tx.execute(statement)
+        for pod in listed(tx, where=pods.c.pool == pool)
     ]
 
 
 def forget(tx: Transaction, pod_name: str, agent_id: str) -> bool:
-    """Remove a pod that stopped cleanly, if nothing of it is held any more; tells whether it was removed."""
-    held = tx.execute(
-        sa.select(slots.c.slot_id).where(slots.c.pod_name == pod_name, slots.c.run_id.is_not(None)).limit(1)
-    ).first()
-    if held is not None:
+    """Remove a pod that was started by hand and stopped cleanly; tells whether it was removed.
+
+    Not if something of it is still held, and not one that iacq asked for: that comes back or is proven gone.
+    """
+    this_boot = sa.and_(pods.c.name == pod_name, pods.c.agent_id == agent_id, pods.c.generation.is_(None))
+    if tx.execute(sa.select(pods.c.name).where(this_boot)).first() is None or slot_rows.held_in(tx, pod_name):
         return False
-    for table, column in (
-        (slots, slots.c.pod_name),
-        (heartbeats, heartbeats.c.pod_name),
-        (pods, pods.c.name),
-    ):
-        tx.execute(table.delete().where(column == pod_name, table.c.agent_id == agent_id))
+    remove_rows(tx, [pod_name])
     return True
+
+
+def remove_rows(tx: Transaction, names: Iterable[str]) -> None:
+    """Remove pods with their slots, of which the caller saw under a lock that nothing is held."""
+    wanted = list(names)
+    for column in (slots.c.pod_name, heartbeats.c.pod_name, pods.c.name):
+        tx.execute(column.table.delete().where(column.in_(wanted)))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 
+from iacq.domain import pod_failures
 from iacq.domain.pod_failures import PodFailures
 from iacq.domain.pool import Pool, PoolPolicy
 from iacq.errors import Conflict
@@ -40,6 +43,44 @@ def set_policy(tx: Transaction, name: str, policy: PoolPolicy) -> None:
     ).rowcount
     if not changed:
         create(tx, name, policy)
+
+
+def ensure(tx: Transaction, name: str, *, slots: int) -> None:
+    """Add the pool of a pod that was started by hand, if there is none of that name: iacq starts no pods for it."""
+    if find(tx, name) is None:
+        with contextlib.suppress(IntegrityError), tx.connection.begin_nested():  # two pods may be the first ones
+            create(tx, name, PoolPolicy(max_pods=0, slots_per_pod=slots))
+
+
+def note_failure(tx: Transaction, name: str, *, asked_at: int, reason: str) -> None:
+    """Count a pod that failed. asked_at: when it was asked for, ms."""
+    _change_failures(tx, name, lambda known, now: pod_failures.after_failure(known, created_at=asked_at, now=now))
+    tx.execute(pools.update().where(pools.c.name == name).values(failed_reason=reason))
+
+
+def note_online(tx: Transaction, name: str, *, asked_at: int, since: int) -> None:
+    """Take note of a pod that works, since then (ms), for the count of those that failed."""
+    _change_failures(
+        tx,
+        name,
+        lambda known, now: pod_failures.after_online(known, created_at=asked_at, online_since=since, now=now),
+    )
+
+
+def _change_failures(tx: Transaction, name: str, change: Callable[[PodFailures, int], PodFailures]) -> None:
+    row = tx.execute(sa.select(pools, tx.now.label("now")).where(pools.c.name == name).with_for_update()).first()
+    if row is None:
+        return
+    known = _to_pool(row).failures
+    changed = change(known, row.now)
+    if changed != known:
+        values = {
+            "failed_count": changed.count,
+            "failed_first_ms": changed.first_created_at,
+            "failed_last_ms": changed.last_at,
+            "failed_reason": row.failed_reason if changed.count else None,
+        }
+        tx.execute(pools.update().where(pools.c.name == name).values(**values))
 
 
 def find(tx: Transaction, name: str) -> Pool | None:
@@ -76,6 +117,7 @@ def _to_pool(row: sa.Row[Any]) -> Pool:
         template=row.template,
         generation=row.generation,
         failures=PodFailures(count=row.failed_count, first_created_at=row.failed_first_ms, last_at=row.failed_last_ms),
+        failed_reason=row.failed_reason,
         created_at=row.created_ms,
         updated_at=row.updated_ms,
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 
 from iacq.domain.run import RunType, Status
-from iacq.domain.slot import SlotStatus
+from iacq.domain.slot import PodStatus, SlotStatus
 
 metadata = sa.MetaData()
 
@@ -142,6 +142,7 @@ pools = sa.Table(
     sa.Column("failed_count", sa.Integer, nullable=False),  # pods that failed in a row
     sa.Column("failed_first_ms", sa.BigInteger, nullable=False),  # when the first of them was asked for
     sa.Column("failed_last_ms", sa.BigInteger, nullable=False),  # when the last of them was noticed
+    sa.Column("failed_reason", sa.Text),  # of the last of them
     sa.Column("created_ms", sa.BigInteger, nullable=False),
     sa.Column("updated_ms", sa.BigInteger, nullable=False),
 )
@@ -150,11 +151,17 @@ pods = sa.Table(
     "iacq_pods",
     metadata,
     sa.Column("name", sa.String(100), primary_key=True),
-    sa.Column("agent_id", sa.String(50), nullable=False),
+    sa.Column("agent_id", sa.String(50)),  # NULL: not registered yet
     sa.Column("pool", sa.String(50), nullable=False),
     sa.Column("slots", sa.Integer, nullable=False),
-    sa.Column("status", sa.String(20), nullable=False),  # online, draining, offline
+    sa.Column("status", sa.String(20), nullable=False),
+    sa.Column("since_ms", sa.BigInteger, nullable=False),  # of this status
     sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("runtime", sa.String(100)),  # which of them was asked for it; NULL: started by hand
+    sa.Column("generation", sa.Integer),  # of its pool's template; NULL: started by hand
+    sa.Column("reason", sa.Text),  # why it does not run, or goes
+    sa.CheckConstraint(is_in("status", PodStatus), name="ck_iacq_pods_status"),
+    sa.CheckConstraint("(runtime IS NULL) = (generation IS NULL)", name="ck_iacq_pods_managed"),
 )
 
 heartbeats = sa.Table(

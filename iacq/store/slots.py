@@ -115,6 +115,11 @@ def held_by(tx: Transaction, run_id: int) -> Slot | None:
     return to_slot(row) if row else None
 
 
+def held_in(tx: Transaction, pod_name: str) -> list[Slot]:
+    """Return the slots of a pod that runs hold."""
+    return [slot for slot in listed(tx, pod_name=pod_name) if slot.run_id is not None]
+
+
 def held_by_since(tx: Transaction, run_id: int, *, older_than_ms: int) -> Slot | None:
     """Return the slot that a run holds, if its row has not changed for that long."""
     row = tx.execute(

@@ -7,7 +7,7 @@ from iacq.adapters import prometheus
 from iacq.domain import metrics
 from iacq.domain.queueing import order
 from iacq.domain.run import RunType, Status
-from iacq.domain.slot import Closed, PodStatus
+from iacq.domain.slot import Closed
 from iacq.services import measuring, tallying, views
 from iacq.services.core import Core
 from iacq.settings import Settings
@@ -80,7 +80,7 @@ def test_one_question_for_all_gives_the_answers_of_one_for_each(world: World, co
     for slot_id in range(1, 7):
         world.do(slots.close, POD, slot_id, f"{POD}-boot1", Closed.NOT_ANSWERING)
     _compare(core, "no_free_slot")
-    world.do(pods.set_status, POD, f"{POD}-boot1", PodStatus.OFFLINE, Closed.OFFLINE)
+    world.do(pods.set_offline, POD, f"{POD}-boot1")
     _compare(core, "no_agent")
     world.clock.advance(40)
     _compare(core, "no_control")

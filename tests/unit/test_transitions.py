@@ -70,6 +70,8 @@ WHY: dict[str, set[tuple[str, str]]] = {
     "slot_lost": {("plan_queued", "pending"), ("apply_queued", "confirmed")},
     "lease_lost": {("planning", to) for to in ("pending", "failed", "cancelled")}
     | {("applying", to) for to in ("confirmed", "failed", "cancelled", "apply_interrupted")},
+    "pod_gone": {("planning", to) for to in ("pending", "failed", "cancelled")}
+    | {("applying", to) for to in ("confirmed", "failed", "cancelled", "apply_interrupted")},
     "not_started": {("applying", to) for to in ("confirmed", "failed", "cancelled")}
     | {("apply_interrupted", "failed")},
     "end_unknown": {("planning", to) for to in ("pending", "failed", "cancelled")}

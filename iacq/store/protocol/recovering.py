@@ -37,10 +37,14 @@ def lose_lease(tx: Transaction, seen: Run) -> Run:
     )
     if recovery.decide_lease_lost(run) is not Status.APPLY_INTERRUPTED:
         return owning.way_back(tx, run, Cause.LEASE_LOST)
+    return _interrupt(tx, run, Cause.LEASE_LOST)
+
+
+def _interrupt(tx: Transaction, run: Run, cause: Cause) -> Run:
     return runs.transition(
         tx,
         run.id,
-        Cause.LEASE_LOST,
+        cause,
         run.status,
         Status.APPLY_INTERRUPTED,
         {"fence": run.fence},
@@ -49,6 +53,19 @@ def lose_lease(tx: Transaction, seen: Run) -> Run:
         owner=None,
         stage=None,
     )
+
+
+def lose_pod(tx: Transaction, seen: Run) -> Run:
+    """planning/applying in a pod that is proven gone: take it from its owner at once, whose lease need not end.
+
+    With effects it becomes apply_interrupted, and its slot is free: its terraform cannot be alive.
+    """
+    run = runs.change(tx, seen.id, {"status": seen.status, "fence": seen.fence, "pod_name": seen.pod_name})
+    if recovery.decide_lease_lost(run) is not Status.APPLY_INTERRUPTED:
+        return owning.way_back(tx, run, Cause.POD_GONE)
+    interrupted = _interrupt(tx, run, Cause.POD_GONE)
+    slots.release(tx, run.id)
+    return interrupted
 
 
 def owner_gone(tx: Transaction, run_id: int, fence: int, place: Place) -> Run:

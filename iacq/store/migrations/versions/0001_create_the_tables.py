@@ -66,11 +66,19 @@ def upgrade() -> None:
     op.create_table(
         "iacq_pods",
         sa.Column("name", sa.String(length=100), nullable=False),
-        sa.Column("agent_id", sa.String(length=50), nullable=False),
+        sa.Column("agent_id", sa.String(length=50), nullable=True),
         sa.Column("pool", sa.String(length=50), nullable=False),
         sa.Column("slots", sa.Integer(), nullable=False),
         sa.Column("status", sa.String(length=20), nullable=False),
+        sa.Column("since_ms", sa.BigInteger(), nullable=False),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("runtime", sa.String(length=100), nullable=True),
+        sa.Column("generation", sa.Integer(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.CheckConstraint(
+            "status IN ('deleting', 'draining', 'offline', 'online', 'starting')", name="ck_iacq_pods_status"
+        ),
+        sa.CheckConstraint("(runtime IS NULL) = (generation IS NULL)", name="ck_iacq_pods_managed"),
         sa.PrimaryKeyConstraint("name"),
     )
     op.create_table(
@@ -86,6 +94,7 @@ def upgrade() -> None:
         sa.Column("failed_count", sa.Integer(), nullable=False),
         sa.Column("failed_first_ms", sa.BigInteger(), nullable=False),
         sa.Column("failed_last_ms", sa.BigInteger(), nullable=False),
+        sa.Column("failed_reason", sa.Text(), nullable=True),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.Column("updated_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
@@ -336,10 +345,10 @@ def upgrade() -> None:
         ["cause"],
         unique=False,
         sqlite_where=sa.text(
-            "cause IN ('end_unknown', 'lease_lost', 'not_started', 'plan_killed', 'slot_lost', 'stopped')"
+            "cause IN ('end_unknown', 'lease_lost', 'not_started', 'plan_killed', 'pod_gone', 'slot_lost', 'stopped')"
         ),
         postgresql_where=sa.text(
-            "cause IN ('end_unknown', 'lease_lost', 'not_started', 'plan_killed', 'slot_lost', 'stopped')"
+            "cause IN ('end_unknown', 'lease_lost', 'not_started', 'plan_killed', 'pod_gone', 'slot_lost', 'stopped')"
         ),
     )
     op.create_table(

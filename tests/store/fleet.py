@@ -1,0 +1,72 @@
+"""A manager of pods on a store world, with a runtime in memory."""
+
+from collections.abc import Callable
+
+from iacq.domain.pool import Pool, PoolPolicy
+from iacq.domain.slot import Pod
+from iacq.services.core import Core
+from iacq.services.pod_manager import PodManager
+from iacq.store import pods, pools
+from iacq.store.pods import Registration
+from iacq.testing.pod_runtime import FakePodRuntime
+from tests.store.world import World
+
+
+def keep_minimum(manager: PodManager, pool: Pool) -> None:
+    """A scaler that wants as many pods as the pool must have."""
+    existing = [pod for pod in manager.list_pods(pool.name) if pod.status != "offline"]
+    for number in range(len(existing), pool.policy.min_pods):
+        manager.create_pod(pool, existing=number)
+
+
+class FleetWorld:
+    """A world whose pods are managed."""
+
+    def __init__(self, world: World, core: Core) -> None:
+        self.world = world
+        self.core = core
+        self.runtime = FakePodRuntime()
+        self.manager = self.another()
+
+    def another(self, scale: Callable[[PodManager, Pool], object] = keep_minimum) -> PodManager:
+        """Return one more manager of the same pods."""
+        return PodManager(self.core, self.runtime, scale=scale)
+
+    def pool(self, **policy: int) -> Pool:
+        """Give the pool its size."""
+        self.world.do(pools.set_policy, "default", PoolPolicy(**{"max_pods": 3, "slots_per_pod": 2, **policy}))
+        found = self.world.database.read(pools.find, "default")
+        assert found is not None
+        return found
+
+    def create(self, **policy: int) -> str:
+        """Ask for a pod."""
+        existing = sum(pod.status != "offline" for pod in self.manager.list_pods("default"))
+        name = self.manager.create_pod(self.pool(**policy), existing=existing)
+        assert name is not None
+        return name
+
+    def online(self, **policy: int) -> str:
+        """Ask for a pod, and let it register and open its slots."""
+        name = self.create(**policy)
+        self.register(name)
+        return name
+
+    def register(self, name: str) -> None:
+        from iacq.store import slots
+
+        pod = self.pod(name)
+        boot = f"{name}-boot1"
+        self.world.do(
+            pods.register, Registration(pod_name=name, agent_id=boot, pool=pod.pool, slots=pod.slots, managed=True)
+        )
+        for number in range(1, pod.slots + 1):
+            self.world.do(slots.open_again, self.world.place(number, pod_name=name, agent_id=boot))
+
+    def pod(self, name: str) -> Pod:
+        found = self.world.database.read(pods.find, name)
+        assert found is not None
+        return found
+
+    def names(self) -> list[str]:
+        return [pod.name for pod in self.world.database.read(pods.listed)]

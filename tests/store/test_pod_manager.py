@@ -1,0 +1,131 @@
+"""Pods come and go as iacq decides, whatever happens in between."""
+
+import pytest
+
+from iacq.domain.run import Status
+from iacq.domain.slot import Closed, PodStatus
+from iacq.errors import Conflict, InvalidInput, NotFound, Unavailable
+from iacq.ports import PodPhase
+from iacq.services import agents
+from iacq.services.core import Core
+from iacq.store import pods, pools
+from iacq.store.pods import Registration
+from tests.store.fleet import FleetWorld
+from tests.store.world import World
+
+
+@pytest.fixture
+def fleet(world: World, core: Core) -> FleetWorld:
+    return FleetWorld(world, core)
+
+
+def test_a_pod_is_asked_for_registers_drains_and_goes(fleet: FleetWorld) -> None:
+    name = fleet.create()
+    assert name.startswith("default-")
+    assert (fleet.pod(name).status, fleet.pod(name).generation) == (PodStatus.STARTING, 1)
+    assert fleet.runtime.specs[name].slots == 2
+    fleet.register(name)
+    assert fleet.pod(name).status is PodStatus.ONLINE
+    assert fleet.manager.find_pod_with_free_slot("default") is not None
+    assert fleet.manager.drain_pod(name, reason="not needed")
+    assert (fleet.pod(name).status, fleet.pod(name).reason) == (PodStatus.DELETING, "not needed")
+    assert fleet.manager.find_pod_with_free_slot("default") is None
+    assert fleet.runtime.pods[name].phase is PodPhase.STOPPING
+    fleet.manager.reconcile_pods()
+    assert fleet.names() == [name], "it exists until the runtime says that it does not"
+    fleet.runtime.vanish(name)
+    fleet.manager.reconcile_pods()
+    assert fleet.names() == []
+    assert fleet.pool().failures.count == 0
+
+
+def test_the_scaler_drains_no_pod_in_which_something_is_held(fleet: FleetWorld) -> None:
+    """docs/failures.md 17, 20: nor does a run get a slot that was closed."""
+    name = fleet.online()
+    run = fleet.world.enqueue()
+    slot = fleet.manager.find_pod_with_free_slot("default")
+    assert slot is not None
+    assert fleet.manager.assign_task_to_slot(run, slot) is not None
+    assert not fleet.manager.drain_pod(name, reason="not needed")
+    assert all(slot.closed is None for slot in fleet.manager.list_pods("default")[0].slots)
+    other = fleet.world.enqueue("other")
+    free = fleet.manager.find_pod_with_free_slot("default")
+    assert free is not None
+    held = fleet.manager.get_slot_status(slot.pod_name, slot.slot_id)
+    assert held is not None
+    assert fleet.manager.release_slot(held)
+    assert fleet.manager.drain_pod(name, reason="not needed")
+    assert fleet.manager.assign_task_to_slot(other, free) is None
+    assert fleet.world.run(other.id).status is Status.PENDING
+    fleet.world.check()
+
+
+def test_deleting_a_pod_in_use_needs_force(fleet: FleetWorld) -> None:
+    name = fleet.online()
+    run = fleet.world.enqueue()
+    slot = fleet.manager.find_pod_with_free_slot("default")
+    assert slot is not None
+    fleet.manager.assign_task_to_slot(run, slot)
+    with pytest.raises(Conflict, match=f"holds run {run.id}"):
+        fleet.manager.delete_pod(name, reason="by alice")
+    assert fleet.pod(name).status is PodStatus.ONLINE
+    fleet.manager.delete_pod(name, reason="by alice", force=True)
+    assert fleet.pod(name).status is PodStatus.DELETING
+    assert fleet.world.run(run.id).status is Status.PENDING, "what was queued goes elsewhere at once"
+    assert all(slot.closed is Closed.DRAINING for slot in fleet.manager.list_pods("default")[0].slots)
+    with pytest.raises(NotFound):
+        fleet.manager.delete_pod("nobody", reason="by alice")
+
+
+def test_two_scalers_do_not_both_add_the_last_pod(fleet: FleetWorld) -> None:
+    pool = fleet.pool()
+    assert fleet.manager.create_pod(pool, existing=0) is not None
+    assert fleet.another().create_pod(pool, existing=0) is None
+    assert len(fleet.names()) == 1
+
+
+def test_a_runtime_that_is_away_delays_a_pod_and_loses_none(fleet: FleetWorld) -> None:
+    fleet.runtime.away = True
+    with pytest.raises(Unavailable):
+        fleet.create()
+    [name] = fleet.names()
+    with pytest.raises(Unavailable):
+        fleet.manager.reconcile_pods()
+    fleet.runtime.away = False
+    fleet.manager.reconcile_pods()
+    assert list(fleet.runtime.pods) == [name]
+
+
+def test_a_template_that_is_refused_counts_as_a_failure_and_says_why(fleet: FleetWorld) -> None:
+    """docs/failures.md 24: with a bounded back-off that belongs to the pool."""
+    fleet.runtime.refuses = InvalidInput("there is no image x")
+    fleet.create()
+    fleet.manager.reconcile_pods()
+    assert fleet.names() == []
+    pool = fleet.pool()
+    assert (pool.failures.count, pool.failed_reason) == (1, "there is no image x")
+
+
+def test_a_pod_started_by_hand_is_listed_and_left_alone(fleet: FleetWorld) -> None:
+    fleet.world.pod("byhand", pool="special")
+    assert fleet.world.database.read(pools.find, "special").policy.max_pods == 0
+    fleet.manager.reconcile_pods()
+    [pod] = fleet.world.database.read(pods.listed)
+    assert (pod.status, pod.managed) == (PodStatus.ONLINE, False)
+    with pytest.raises(Conflict, match="by hand"):
+        fleet.manager.delete_pod("byhand", reason="by alice", force=True)
+    assert fleet.manager.drain_pod("byhand", reason="by alice")
+    assert fleet.pod("byhand").status is PodStatus.DRAINING
+    fleet.manager.reconcile_pods()
+    assert fleet.pod("byhand").status is PodStatus.DRAINING, "its process still runs"
+    fleet.world.do(pods.register, Registration(pod_name="byhand", agent_id="next", pool="special", slots=2))
+    assert fleet.pod("byhand").status is PodStatus.ONLINE, "whoever starts it wants it"
+    agents.leave(fleet.core, Registration(pod_name="byhand", agent_id="next", pool="special", slots=2))
+    assert fleet.names() == []
+
+
+def test_an_agent_of_a_pod_that_nobody_wants_is_refused(fleet: FleetWorld) -> None:
+    unwanted = Registration(pod_name="default-aaaaa", agent_id="a", pool="default", slots=2, managed=True)
+    with pytest.raises(Conflict, match="not wanted"):
+        fleet.world.do(pods.register, unwanted)
+    assert fleet.names() == []
