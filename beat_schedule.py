@@ -24,6 +24,7 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "recover": _every(2, messages.RECOVER),
     "check-agents": _every(5, messages.CHECK_AGENTS),
     "tally": _every(5, messages.TALLY),
+    "apply-freeze-windows": _every(2, messages.APPLY_FREEZE_WINDOWS),
     "expire-plans": _every(10, messages.EXPIRE_PLANS),
     "cleanup-work-dirs": _every(60, messages.CLEANUP_WORK_DIRS),
 }

@@ -129,6 +129,11 @@ class Settings:
     apply_timeout: float = _setting("12h", "longest apply phase", duration)
     cancel_grace_plan: float = _setting("30s", "from SIGINT to SIGKILL of a plan", duration)
     cancel_grace_apply: float = _setting("15m", "from SIGINT to SIGKILL of an apply", duration)
+    freeze_apply_grace: float | None = _setting(
+        None,
+        "how long an apply may go on in a pool that froze, 0: it is interrupted at once; none: APPLY_TIMEOUT",
+        duration,
+    )
     stop_grace: float = _setting("30s", "how long a stopping pod lets running phases end", duration)
     plan_expires: float = _setting("7d", "after which an unconfirmed plan is discarded", positive_duration)
     reserve_for: float = _setting("24h", "how long a slot is kept for an unconfirmed plan", duration)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from iacq import messages
 from iacq.domain.run import Phase, Run, Status
 from iacq.errors import PhaseFailed
-from iacq.services import calls, dispatching, recovering, tallying
+from iacq.services import calls, dispatching, freezing, recovering, tallying
 from iacq.services.core import Core
 from iacq.services.phases import runner
 from iacq.services.phases.context import SlotWorker
@@ -42,6 +42,7 @@ def register_control(app: Celery, core: Callable[[], Core]) -> None:
     define(messages.RECOVER, lambda present: recovering.recover(present, watch))
     define(messages.CHECK_AGENTS, recovering.check_agents)
     define(messages.TALLY, tallying.tally)
+    define(messages.APPLY_FREEZE_WINDOWS, OneAtATime(freezing.apply_windows))
     define(messages.EXPIRE_PLANS, recovering.expire_plans)
     define(messages.CLEANUP_WORK_DIRS, _ring_every_pod)
     for name in messages.CALLS:

@@ -40,6 +40,7 @@ class Surroundings:
     free_slots: int  # of the pool, open
     pods: int  # online pods of the pool
     control_seen: bool  # a control worker answered lately
+    frozen: str | None = None  # until when its pool is frozen, and why; None: it is not
 
 
 def order(run: Run | Candidate) -> tuple[int, int, int, int]:
@@ -85,6 +86,8 @@ def explain(run: Run, around: Surroundings) -> Waiting | None:
         )
     if run.status not in (Status.PENDING, Status.CONFIRMED):
         return None
+    if around.frozen is not None:
+        return Waiting(code="frozen_until", text=f"pool {run.pool}: {around.frozen}")
     return _behind(run, around) or _capacity(around)
 
 

@@ -9,7 +9,7 @@ from iacq.domain.run import Phase, Run, Status
 def decide_way_back(run: Run, *, counted: bool = True) -> Status:
     """Say where a planning run, or an applying one without effects, goes when its claim came to nothing.
 
-    counted: False where iacq itself took the run away (a stopping pod): the try is given back first.
+    counted: False where iacq itself took the run away (a stopping pod, a freeze): the try is given back first.
     A requested cancel is carried out; a run that used up its tries fails, so that nothing can loop for ever.
     """
     phase = transitions.PHASE_OF[run.status]

@@ -116,6 +116,7 @@ class Run:
     confirmed_comment: str | None
     cancel_requested_at: int | None
     cancel_requested_by: str | None
+    freeze_requested_at: int | None  # when the owner of this claim was asked to stop, since the pool froze
     expires_at: int | None  # an unconfirmed plan is discarded then
     start_tier: StartTier | None
     timings: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # phase → step → ms

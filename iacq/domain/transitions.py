@@ -33,6 +33,7 @@ class Cause(enum.StrEnum):
     END_UNKNOWN = "end_unknown"  # terraform is gone and left no result
     PLAN_KILLED = "plan_killed"  # a respawned slot found the plan of its predecessor
     STOPPED = "stopped"  # the pod was told to stop: given back, not counted as a try
+    FROZEN = "frozen"  # the pool froze: given back, not counted as a try
     ADOPTED = "adopted"  # a new process in the same place took over the living apply
     LATE_REPORT = "late_report"  # the true end of an interrupted apply arrived
     RESOLVED = "resolved"  # a person said how an interrupted apply ended
@@ -49,6 +50,7 @@ TABLE: dict[tuple[Status, Cause], frozenset[Status]] = {
     (S.PENDING, Cause.UNREADABLE): frozenset({S.FAILED}),
     (S.PLAN_QUEUED, Cause.CLAIMED): frozenset({S.PLANNING}),
     (S.PLAN_QUEUED, Cause.SLOT_LOST): frozenset({S.PENDING}),
+    (S.PLAN_QUEUED, Cause.FROZEN): frozenset({S.PENDING}),
     (S.PLAN_QUEUED, Cause.CANCELLED): frozenset({S.CANCELLED}),
     (S.PLANNING, Cause.FINISHED): frozenset(
         {S.SUCCESS, S.PLANNED_AND_FINISHED, S.APPLY_PENDING, S.FAILED, S.CANCELLED}
@@ -58,6 +60,7 @@ TABLE: dict[tuple[Status, Cause], frozenset[Status]] = {
     (S.PLANNING, Cause.END_UNKNOWN): _BACK_TO_PLAN,
     (S.PLANNING, Cause.PLAN_KILLED): _BACK_TO_PLAN,
     (S.PLANNING, Cause.STOPPED): _BACK_TO_PLAN,
+    (S.PLANNING, Cause.FROZEN): _BACK_TO_PLAN,
     (S.APPLY_PENDING, Cause.CONFIRMED): frozenset({S.CONFIRMED}),
     (S.APPLY_PENDING, Cause.AUTO_APPLIED): frozenset({S.CONFIRMED}),
     (S.APPLY_PENDING, Cause.DISCARDED): frozenset({S.DISCARDED}),
@@ -68,6 +71,7 @@ TABLE: dict[tuple[Status, Cause], frozenset[Status]] = {
     (S.CONFIRMED, Cause.CANCELLED): frozenset({S.CANCELLED}),
     (S.APPLY_QUEUED, Cause.CLAIMED): frozenset({S.APPLYING}),
     (S.APPLY_QUEUED, Cause.SLOT_LOST): frozenset({S.CONFIRMED}),
+    (S.APPLY_QUEUED, Cause.FROZEN): frozenset({S.CONFIRMED}),
     (S.APPLY_QUEUED, Cause.CANCELLED): frozenset({S.CANCELLED}),
     (S.APPLYING, Cause.FINISHED): frozenset({S.APPLIED, S.FAILED, S.CANCELLED}),
     (S.APPLYING, Cause.CANCELLED): frozenset({S.CANCELLED}),  # point of no return refused
@@ -75,6 +79,7 @@ TABLE: dict[tuple[Status, Cause], frozenset[Status]] = {
     (S.APPLYING, Cause.POD_GONE): _BACK_TO_APPLY | {S.APPLY_INTERRUPTED},
     (S.APPLYING, Cause.NOT_STARTED): _BACK_TO_APPLY,
     (S.APPLYING, Cause.STOPPED): _BACK_TO_APPLY,
+    (S.APPLYING, Cause.FROZEN): _BACK_TO_APPLY,
     (S.APPLYING, Cause.END_UNKNOWN): frozenset({S.APPLY_INTERRUPTED}),
     (S.APPLYING, Cause.ADOPTED): frozenset({S.APPLYING}),
     (S.APPLY_INTERRUPTED, Cause.ADOPTED): frozenset({S.APPLYING}),

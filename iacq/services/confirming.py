@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 
 from iacq import log
 from iacq.domain import transitions
 from iacq.domain.run import Run, Status
-from iacq.errors import Conflict, InvalidInput, NotFound, Unavailable
-from iacq.messages import DISPATCH, SIGNAL_RUN, is_id
+from iacq.errors import Conflict, InvalidInput, NotFound
+from iacq.messages import DISPATCH, is_id
 from iacq.services.core import Core
 from iacq.store import runs
 from iacq.store.protocol import recovering, waiting
@@ -116,7 +115,7 @@ def cancel(core: Core, run_id: int, *, by: str, force: bool = False) -> Run:
         asked_before = run.cancel_requested_at is not None
         requested = core.database.attempt(waiting.request_cancel, run, by=by, force=force or asked_before)
         if requested is not None:
-            _signal(core, requested)
+            core.wake_owner(requested)
             return requested
         present = get_run(core, run_id)
         if not force and present.status is Status.APPLYING and present.effects_at is not None:
@@ -127,14 +126,6 @@ def cancel(core: Core, run_id: int, *, by: str, force: bool = False) -> Run:
                 code="needs_force",
             )
     raise _contended(run_id)
-
-
-def _signal(core: Core, run: Run) -> None:
-    """Wake the slot now; if the bell is lost, the next renewal of its lease carries the cancel."""
-    if run.pod_name is None or run.slot_id is None:
-        return
-    with contextlib.suppress(Unavailable):
-        core.dispatcher.ring_agent(run.pod_name, SIGNAL_RUN, run_id=run.id, slot_id=run.slot_id)
 
 
 def resolve(core: Core, run_id: int, *, applied: bool, by: str, comment: str, force: bool = False) -> Run:

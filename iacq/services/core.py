@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
 from iacq import log
+from iacq.domain.run import Run
 from iacq.errors import NotFound, PhaseFailed, Unavailable
-from iacq.messages import Doorbell
+from iacq.messages import SIGNAL_RUN, Doorbell
 from iacq.ports import ArtifactStore, Clock, Dispatcher, Sealer, Source, TerraformVersions
 from iacq.settings import Settings
 from iacq.store import artifacts
@@ -65,6 +67,13 @@ class Core:
             logger.warning("%s; the outbox will ring again", error.message, extra=log.ids(run=doorbell.run_id))
             return False
         return True
+
+    def wake_owner(self, run: Run) -> None:
+        """Let the slot that a run runs in hear at once what it is asked; else its next renewal tells."""
+        if run.pod_name is None or run.slot_id is None:
+            return
+        with contextlib.suppress(Unavailable):
+            self.dispatcher.ring_agent(run.pod_name, SIGNAL_RUN, run_id=run.id, slot_id=run.slot_id)
 
     def ring_control(self, task: str) -> bool:
         """Ask a control worker to look now; beat asks every few seconds anyway. Tells whether it was rung."""

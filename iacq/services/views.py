@@ -14,7 +14,7 @@ from iacq.domain.workspace import Workspace
 from iacq.errors import IacqError
 from iacq.services.core import Core
 from iacq.services.evidence import Evidence
-from iacq.store import control, pods, runs, slots, workspaces
+from iacq.store import control, freezes, pods, runs, slots, workspaces
 from iacq.store import queue as queue_rows
 from iacq.store.session import Transaction
 from iacq.store.states import StateVersion
@@ -45,6 +45,7 @@ def _surroundings(tx: Transaction, run: Run) -> Surroundings:
         free_slots=sum(slot.usable for slot in slots.listed(tx, pool=run.pool)),
         pods=sum(pod.pool == run.pool and pod.status == PodStatus.ONLINE for pod in pods.listed(tx)),
         control_seen=control.seen_within(tx, ms=CONTROL_SILENT_MS),
+        frozen=freezes.sentences(tx, pool=run.pool).get(run.pool),
     )
 
 
@@ -71,6 +72,7 @@ def explain_all(tx: Transaction) -> list[tuple[Run, Waiting | None]]:
     free = Counter(slot.pool for slot in slots.listed(tx) if slot.usable)
     online = Counter(pod.pool for pod in pods.listed(tx) if pod.status == PodStatus.ONLINE)
     control_seen = control.seen_within(tx, ms=CONTROL_SILENT_MS)
+    frozen = freezes.sentences(tx)
 
     def around(run: Run) -> Surroundings:
         return Surroundings(
@@ -80,6 +82,7 @@ def explain_all(tx: Transaction) -> list[tuple[Run, Waiting | None]]:
             free_slots=free[run.pool],
             pods=online[run.pool],
             control_seen=control_seen,
+            frozen=frozen.get(run.pool),
         )
 
     return [(run, queueing.explain(run, around(run))) for run in unended]

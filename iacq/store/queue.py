@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from iacq.domain import transitions
 from iacq.domain.queueing import Candidate
 from iacq.domain.run import Run, RunType, Status
-from iacq.store import readable
+from iacq.store import freezes, readable
 from iacq.store import runs as run_rows
 from iacq.store.schema import runs, workspaces
 from iacq.store.session import Transaction
@@ -69,6 +69,7 @@ def _select_startable() -> sa.Select[Any]:
             runs.c.status == Status.PENDING,
             runs.c.fence.is_not(None),
             sa.or_(~changing, sa.and_(~active, ~ahead, ~locked)),
+            runs.c.pool.not_in(freezes.FROZEN_POOLS),
         )
         .order_by(runs.c.priority.desc(), runs.c.id)
         .limit(_LIMIT)
@@ -80,6 +81,7 @@ _CONFIRMED = sa.select(*_CANDIDATE).where(
     runs.c.status == Status.CONFIRMED,
     runs.c.fence.is_not(None),
     runs.c.workspace_id.not_in(sa.select(workspaces.c.name).where(workspaces.c.locked_ms.is_not(None))),
+    runs.c.pool.not_in(freezes.FROZEN_POOLS),
 )
 _RUNNING = (
     sa.select(runs.c.workspace_id, runs.c.requested_by, sa.func.count().label("number"))
@@ -89,14 +91,15 @@ _RUNNING = (
 
 
 def confirmed(tx: Transaction) -> list[Candidate]:
-    """Return confirmed runs that no slot was chosen for, whose workspace is not locked."""
+    """Return confirmed runs that no slot was chosen for, whose workspace is not locked and whose pool is not frozen."""
     return readable.many(tx, _CONFIRMED, (runs.c.id,), _to_candidate)
 
 
 def startable(tx: Transaction) -> list[Candidate]:
     """Return pending runs that could start now: plans, and the first state-changing run of each free workspace.
 
-    By priority, then oldest. A person's lock and an active run of the workspace hold state-changing runs only.
+    By priority, then oldest. A person's lock and an active run of the workspace hold state-changing runs only; a freeze
+    of the pool holds all.
     """
     return readable.many(tx, _STARTABLE, (runs.c.id,), _to_candidate)
 

@@ -116,6 +116,7 @@ def to_run(row: sa.Row[Any]) -> Run:
         confirmed_comment=values["confirmed_comment"],
         cancel_requested_at=values["cancel_requested_ms"],
         cancel_requested_by=values["cancel_requested_by"],
+        freeze_requested_at=values["freeze_requested_ms"],
         expires_at=values["expires_ms"],
         start_tier=StartTier(values["start_tier"]) if values["start_tier"] else None,
         timings=_timings(values["timings"]),
@@ -305,6 +306,7 @@ def listed(
     tx: Transaction,
     *,
     workspace: str | None = None,
+    pool: str | None = None,
     statuses: Iterable[Status] | None = None,
     limit: int | None = None,
     newest_first: bool = True,
@@ -313,6 +315,8 @@ def listed(
     statement = sa.select(*_COLUMNS).where(runs.c.fence.is_not(None))
     if workspace is not None:
         statement = statement.where(runs.c.workspace_id == workspace)
+    if pool is not None:
+        statement = statement.where(runs.c.pool == pool)
     if statuses is not None:
         statement = statement.where(runs.c.status.in_(list(statuses)))
     statement = statement.order_by(runs.c.id.desc() if newest_first else runs.c.id).limit(limit)

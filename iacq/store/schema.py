@@ -73,6 +73,7 @@ runs = sa.Table(
     sa.Column("confirmed_comment", sa.Text),
     sa.Column("cancel_requested_ms", sa.BigInteger),
     sa.Column("cancel_requested_by", sa.String(200)),
+    sa.Column("freeze_requested_ms", sa.BigInteger),  # the pool froze: its owner is to stop; NULL with each claim
     sa.Column("expires_ms", sa.BigInteger),
     sa.Column("error_code", sa.String(50)),
     sa.Column("error_text", sa.Text),
@@ -143,8 +144,45 @@ pools = sa.Table(
     sa.Column("failed_first_ms", sa.BigInteger, nullable=False),  # when the first of them was asked for
     sa.Column("failed_last_ms", sa.BigInteger, nullable=False),  # when the last of them was noticed
     sa.Column("failed_reason", sa.Text),  # of the last of them
+    sa.Column("frozen_ms", sa.BigInteger),  # since when it is marked frozen; NULL: open
+    sa.Column("freezes_ms", sa.BigInteger),  # open: when it freezes by itself; NULL: no such moment can be seen
+    sa.Column("freeze_since_ms", sa.BigInteger),  # by hand; NULL: not
+    sa.Column("freeze_until_ms", sa.BigInteger),  # NULL: until it is lifted
+    sa.Column("freeze_reason", sa.Text),
+    sa.Column("freeze_by", sa.String(200)),
+    sa.Column("bypass_since_ms", sa.BigInteger),  # NULL: there is none
+    sa.Column("bypass_until_ms", sa.BigInteger),
+    sa.Column("bypass_reason", sa.Text),
+    sa.Column("bypass_by", sa.String(200)),
     sa.Column("created_ms", sa.BigInteger, nullable=False),
     sa.Column("updated_ms", sa.BigInteger, nullable=False),
+)
+
+freeze_windows = sa.Table(
+    "iacq_freeze_windows",
+    metadata,
+    sa.Column("pool", sa.String(50), sa.ForeignKey("iacq_pools.name", ondelete="CASCADE"), primary_key=True),
+    sa.Column("name", sa.String(50), primary_key=True),
+    sa.Column("days", sa.String(50)),  # of every week; with from and to
+    sa.Column("from", sa.String(5)),
+    sa.Column("to", sa.String(5)),
+    sa.Column("zone", sa.String(100), nullable=False),
+    sa.Column("at", sa.BigInteger),  # ms; or once, with until
+    sa.Column("until", sa.BigInteger),  # ms
+    sa.Column("created_ms", sa.BigInteger, nullable=False),
+    sa.Column("created_by", sa.String(200), nullable=False),
+)
+
+freeze_events = sa.Table(
+    "iacq_freeze_events",  # who changed what freezes a pool, and when it was frozen
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("pool", sa.String(50), nullable=False, index=True),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Column("action", sa.String(20), nullable=False),
+    sa.Column("by", sa.String(200)),  # NULL: the clock
+    sa.Column("reason", sa.Text),
+    sa.Column("details", sa.Text),  # the window, or until when
 )
 
 pods = sa.Table(

@@ -159,6 +159,12 @@ def listed(tx: Transaction, *, pool: str | None = None, pod_name: str | None = N
     return readable.many(tx, wanted, _KEY, to_slot)
 
 
+def reserved_of_pool(tx: Transaction, pool: str) -> list[Slot]:
+    """Return the slots that are kept for runs of a pool."""
+    kept = sa.select(slots).join(runs, runs.c.id == slots.c.run_id)
+    return readable.many(tx, kept.where(slots.c.status == SlotStatus.RESERVED, runs.c.pool == pool), _KEY, to_slot)
+
+
 def stale(tx: Transaction) -> list[tuple[Slot, str]]:
     """Return slots that a run holds which should not (by its status), for the reconciler, with that status."""
     held = sa.select(slots, runs.c.status.label("run_status")).join(runs, runs.c.id == slots.c.run_id)

@@ -19,6 +19,8 @@ _FULL_NAMES = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday
 _NUMBER_OF = {name: number for names in (DAYS, _FULL_NAMES) for number, name in enumerate(names)}
 _END_OF_DATES = zones.moment(dt.datetime(LAST_YEAR + 2, 1, 1, tzinfo=dt.UTC))
 _CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):[0-5][0-9]|24:00")
+_UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_FROM_NOW = re.compile(r"([0-9]{1,6})\s?([smhd])")
 _MOMENT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{3})?)?(Z|[+-][0-9]{2}:[0-9]{2})?"
 )
@@ -81,17 +83,28 @@ def parse_moment(text: str, *, zone: str, field: str, ends: bool = False) -> int
     return zones.last_before(when, place) if ends else zones.first_showing(when, place)
 
 
+def parse_until(text: str, *, zone: str, now: int) -> int:
+    """Read until when: `2h` from now on, or what `parse_moment` reads; returns ms. Raises InvalidInput."""
+    from_now = _FROM_NOW.fullmatch(text)
+    if from_now is None:
+        return parse_moment(text, zone=zone, field="--until", ends=True)
+    end = now + int(from_now[1]) * _UNITS_MS[from_now[2]]
+    if end >= _END_OF_DATES:
+        raise InvalidInput(f"--until {text} is after the year {LAST_YEAR}", field="--until", hint="give an earlier end")
+    return end
+
+
 def make_manual(*, until: int | None, reason: str, by: str, now: int) -> Manual:
-    """Freeze from `now` on. until: ms of `parse_moment`, None: until it is lifted. Raises InvalidInput."""
+    """Freeze from `now` on. until: ms of `parse_until`, None: until it is lifted. Raises InvalidInput."""
     if until is not None:
         _check_future(until, now)
-    return Manual(since=now, until=until, reason=_check_reason(reason), by=by)
+    return Manual(since=now, until=until, reason=check_reason(reason), by=by)
 
 
 def make_bypass(*, until: int, reason: str, by: str, now: int) -> Bypass:
-    """Lift every freeze from `now` to `until`, ms of `parse_moment`. Raises InvalidInput."""
+    """Lift every freeze from `now` to `until`, ms of `parse_until`. Raises InvalidInput."""
     _check_future(until, now)
-    return Bypass(since=now, until=until, reason=_check_reason(reason), by=by)
+    return Bypass(since=now, until=until, reason=check_reason(reason), by=by)
 
 
 def restore(stored: Mapping[str, object]) -> Window:
@@ -165,7 +178,8 @@ def _check_future(until: int, now: int) -> None:
         raise InvalidInput("--until is over already", field="--until", hint="give a moment that is to come")
 
 
-def _check_reason(reason: str) -> str:
+def check_reason(reason: str) -> str:
+    """Return a reason without blanks around it. Raises InvalidInput if it says nothing, or too much."""
     reason = reason.strip()
     if not 1 <= len(reason) <= MAX_REASON:
         raise InvalidInput(

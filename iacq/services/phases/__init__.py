@@ -5,7 +5,7 @@ plan.py      the steps of a plan
 apply.py     the steps of an apply, the point of no return, and its true end
 unfinished.py   what a new slot process does about its predecessor's work
 context.py   what the steps share
-lease.py     keeps the claim alive, hears of cancels
+lease.py     keeps the claim alive, hears of cancels and freezes
 job.py       one command of terraform or git: start, follow, stop
 fetching.py  a source that is a git repository
 logwriter.py, statewriter.py   threads that store the log and the state while terraform runs

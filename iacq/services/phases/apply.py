@@ -118,13 +118,16 @@ def start(ctx: PhaseContext, tier: StartTier) -> Path | None:
 
 
 def _refused(ctx: PhaseContext) -> None:
-    cancelled = ctx.persist(lambda: ctx.core.database.attempt(owning.cancel_before_effects, ctx.hold))
-    if cancelled is None:
+    """Do what was asked meanwhile: cancel, or stop for a freeze. Raises LeaseLost if the run is not ours any more."""
+    if ctx.persist(lambda: ctx.core.database.attempt(owning.cancel_before_effects, ctx.hold)) is not None:
+        return
+    if not give_back(ctx, Cause.FROZEN, counted=False):
         raise LeaseLost
 
 
-def give_back(ctx: PhaseContext, cause: Cause, *, counted: bool = True) -> None:
-    """Give the run back: terraform was not started for this claim."""
+def give_back(ctx: PhaseContext, cause: Cause, *, counted: bool = True) -> bool:
+    """Give the run back: terraform was not started for this claim. Tells whether it was still ours."""
     back = ctx.persist(lambda: ctx.core.database.attempt(owning.give_back, ctx.hold, cause, counted=counted))
     if back is not None:
         logger.info("given back: %s", back.status, extra=log.ids(run=back.id, cause=cause))
+    return back is not None

@@ -151,6 +151,11 @@ def _error_values(outcome: Outcome, target: Status) -> dict[str, Any]:
                 "error_code": "stopped",
                 "error_text": f"its pod was stopped while it applied; {done} done",
             }
+        case Stopped.FROZEN:
+            return {
+                "error_code": "frozen",
+                "error_text": f"its pool froze while it applied, and the grace for that was over; {done} done",
+            }
         case _:
             ended = f"terraform apply ended with {outcome.returncode}"
             return {"error_code": "terraform", "error_text": text or ended}

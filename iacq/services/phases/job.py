@@ -13,7 +13,7 @@ from iacq.domain.terraform_events import Progress
 from iacq.errors import Conflict, PhaseFailed, Unavailable
 from iacq.ports import KEEPER_BUSY, KEEPER_GONE, Ended, EndUnknown, Job
 from iacq.services.phases.context import PhaseContext
-from iacq.services.phases.lease import Cancelled, LeaseLost
+from iacq.services.phases.lease import Cancelled, LeaseLost, PoolFrozen
 from iacq.services.phases.output import Output
 
 logger = log.get(__name__)
@@ -28,6 +28,7 @@ class Stopped(enum.StrEnum):
     CANCELLED = "cancelled"
     TIMEOUT = "timeout"
     STOPPING = "stopping"  # the pod was told to stop
+    FROZEN = "frozen"  # the pool froze
     LOST = "lost"  # the run is not ours any more (a plan only: an apply goes on)
 
 
@@ -146,8 +147,15 @@ def follow(
     reason = stopper.reason
     if reason is None and ended.signals:
         # Not from us: a predecessor in this slot carried out a cancel, or the agent ended the pod's grace.
-        reason = Stopped.CANCELLED if ctx.lease.cancel_requested else Stopped.STOPPING
+        reason = _asked(ctx) or Stopped.STOPPING
     return Outcome(returncode=ended.returncode, wall_ms=ended.wall_ms, progress=output.progress, stopped=reason)
+
+
+def _asked(ctx: PhaseContext) -> Stopped | None:
+    """Return why somebody asked the owner of this run to stop."""
+    if ctx.lease.cancel_requested:
+        return Stopped.CANCELLED
+    return Stopped.FROZEN if ctx.lease.freeze_requested else None
 
 
 class _Stopper:
@@ -177,8 +185,9 @@ class _Stopper:
         ctx = self._ctx
         if ctx.lease.lost and ctx.phase is Phase.PLAN:
             return Stopped.LOST
-        if ctx.lease.cancel_requested:
-            return Stopped.CANCELLED
+        asked = _asked(ctx)
+        if asked is not None:
+            return asked
         if now >= self._deadline:
             return Stopped.TIMEOUT
         if ctx.worker.stop_at is not None and now >= ctx.worker.stop_at:
@@ -208,6 +217,8 @@ def raise_if_stopped(outcome: Outcome) -> None:
             raise PhaseFailed("the phase took too long and was interrupted", code="timeout")
         case Stopped.STOPPING:
             raise PodStopping
+        case Stopped.FROZEN:
+            raise PoolFrozen
         case None if outcome.killed:
             raise EndUnknown  # by something else than us: the phase is tried again
         case None:

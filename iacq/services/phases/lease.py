@@ -29,11 +29,15 @@ class Cancelled(Exception):  # noqa: N818 - it says what happened
     """Somebody asked to cancel, and nothing is running that must be stopped first."""
 
 
+class PoolFrozen(Exception):  # noqa: N818 - it says what happened
+    """The pool froze: the run goes back, and this was not a try."""
+
+
 class Lease:
     """Renews in a thread of its own, and says in the run which step it is at. A context manager.
 
-    `lost`: the run is somebody else's. `cancel_requested`: the answer to a renewal said so. While the database is away
-    the lease is neither: terraform goes on.
+    `lost`: the run is somebody else's. `cancel_requested`, `freeze_requested`: the answer to a renewal said so. While
+    the database is away the lease is none of these: terraform goes on.
     """
 
     def __init__(
@@ -45,12 +49,14 @@ class Lease:
         stage: str,
         valid_until: float,
         cancel_requested: bool = False,
+        freeze_requested: bool = False,
     ) -> None:
         """Begin with a fresh claim. valid_until: CLOCK_BOOTTIME in seconds until which it surely holds."""
         self.hold = hold
         self.stage = stage  # as the run says it, or will at the next renewal
         self.lost = False
         self.cancel_requested = cancel_requested
+        self.freeze_requested = freeze_requested
         self.valid_until = valid_until
         self._core = core
         self._threads = threads
@@ -77,18 +83,20 @@ class Lease:
         self._wake.set()
 
     def enter(self, stage: str) -> None:
-        """Say which step runs now. Raises LeaseLost or Cancelled if either is so."""
+        """Say which step runs now. Raises what `check` raises."""
         self.check()
         if self.stage != stage:
             self.stage = stage
             self._wake.set()
 
     def check(self) -> None:
-        """Raise LeaseLost or Cancelled if either is so."""
+        """Raise LeaseLost, Cancelled or PoolFrozen if that is so."""
         if self.lost:
             raise LeaseLost
         if self.cancel_requested:
             raise Cancelled
+        if self.freeze_requested:
+            raise PoolFrozen
 
     def _renew_for_ever(self) -> None:
         every = self._core.settings.renew
@@ -118,4 +126,5 @@ class Lease:
             return True
         self.valid_until = began + lease
         self.cancel_requested = self.cancel_requested or run.cancel_requested_at is not None
+        self.freeze_requested = self.freeze_requested or run.freeze_requested_at is not None
         return True

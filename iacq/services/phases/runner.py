@@ -19,7 +19,7 @@ from iacq.ports import EndUnknown
 from iacq.services.phases import apply, ending, plan
 from iacq.services.phases.context import PhaseContext, SlotWorker
 from iacq.services.phases.job import NotStarted, PodStopping
-from iacq.services.phases.lease import Cancelled, Lease, LeaseLost
+from iacq.services.phases.lease import Cancelled, Lease, LeaseLost, PoolFrozen
 from iacq.services.phases.logwriter import LogWriter
 from iacq.services.phases.plan import Planned
 from iacq.store import artifacts, runs, workspaces
@@ -146,6 +146,9 @@ def _run_plan(ctx: PhaseContext) -> None:
     except PodStopping:
         apply.give_back(ctx, Cause.STOPPED, counted=False)
         return
+    except PoolFrozen:
+        apply.give_back(ctx, Cause.FROZEN, counted=False)
+        return
     except (IacqError, OSError) as error:
         result = _plan_result(ctx, Status.FAILED, planned, error)
     ctx.persist(ctx.log.flush)
@@ -225,6 +228,9 @@ def _run_apply(ctx: PhaseContext) -> None:
         return
     except PodStopping:
         apply.give_back(ctx, Cause.STOPPED, counted=False)
+        return
+    except PoolFrozen:
+        apply.give_back(ctx, Cause.FROZEN, counted=False)
         return
     except (EndUnknown, NotStarted):
         apply.give_back(ctx, Cause.NOT_STARTED)  # an init vanished: nothing was applied

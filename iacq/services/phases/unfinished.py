@@ -92,6 +92,7 @@ def _adopt(worker: SlotWorker, run: Run, directory: Path, effects_fence: int) ->
         stage="apply",
         valid_until=boottime + lease_s,
         cancel_requested=adopted.cancel_requested_at is not None,
+        freeze_requested=adopted.freeze_requested_at is not None,
     )
     sealed_secrets = core.database.read(workspaces.secrets_of, run.workspace)
     with runner.held(worker, adopted, lease, began, sealed_secrets) as ctx:

@@ -13,7 +13,7 @@ from iacq.domain.run import Phase, Run, StartTier, Status
 from iacq.domain.slot import Place
 from iacq.domain.transitions import Cause
 from iacq.messages import Doorbell
-from iacq.store import outbox, runs, slots
+from iacq.store import freezes, outbox, runs, slots
 from iacq.store.protocol import waiting
 from iacq.store.schema import runs as table
 from iacq.store.session import Raced, Transaction
@@ -40,7 +40,10 @@ class Hold:
 
 
 def claim(tx: Transaction, run_id: int, phase: Phase, attempt: int, place: Place, *, lease_ms: int) -> Run:
-    """<phase>_queued → planning/applying: take the run whose bell was rung. A message of another attempt is inert."""
+    """<phase>_queued → planning/applying: take the run whose bell was rung. A message of another attempt is inert.
+
+    In a frozen pool nothing is claimed: the run goes back when the freeze gets to it.
+    """
     run = runs.transition(
         tx,
         run_id,
@@ -59,8 +62,10 @@ def claim(tx: Transaction, run_id: int, phase: Phase, attempt: int, place: Place
         slot_id=place.slot_id,
         started_ms=Keep(NOW),
         started_at=Keep(TIMESTAMP),
+        freeze_requested_ms=None,
     )
     slots.confirm_hold(tx, run_id, place)
+    freezes.require_open(tx, run.pool)
     outbox.remove(tx, run_id)
     return run
 
@@ -86,7 +91,7 @@ def pass_point_of_no_return(tx: Transaction, hold: Hold, tier: StartTier) -> Run
     return runs.change(
         tx,
         hold.run_id,
-        {**hold.seen, "cancel_requested_ms": None, "effects": _NONE_BUT_OURS},
+        {**hold.seen, "cancel_requested_ms": None, "freeze_requested_ms": None, "effects": _NONE_BUT_OURS},
         within_lease=True,
         effects_at_ms=NOW,
         effects_fence=hold.fence,
@@ -110,11 +115,13 @@ def cancel_before_effects(tx: Transaction, hold: Hold) -> Run:
 
 
 def give_back(tx: Transaction, hold: Hold, cause: Cause, *, counted: bool = True) -> Run:
-    """The claim came to nothing and its owner says so: not started, end of a plan unknown, stopping pod.
+    """The claim came to nothing and its owner says so: not started, end of a plan unknown, stopping pod, freeze.
 
     `not_started` clears the effects, on the word of a keeper that terraform never will be started for this fence.
     """
-    run = runs.change(tx, hold.run_id, hold.seen)
+    run = runs.change(
+        tx, hold.run_id, {**hold.seen, "freeze_requested_ms": SET} if cause is Cause.FROZEN else hold.seen
+    )
     if run.effects_at is not None and cause is not Cause.NOT_STARTED:
         raise Raced
     return way_back(tx, run, cause, counted=counted)
@@ -147,7 +154,7 @@ def way_back(tx: Transaction, run: Run, cause: Cause, *, counted: bool = True) -
         effects_fence=None,
         **values,
     )
-    kept = target is Status.CONFIRMED and slots.reserve(tx, run.id)
+    kept = target is Status.CONFIRMED and cause is not Cause.FROZEN and slots.reserve(tx, run.id)
     if not kept:
         slots.release(tx, run.id)
         runs.lose_place(tx, run.id)
@@ -164,7 +171,10 @@ class PlanResult:
 
 
 def finish_plan(tx: Transaction, hold: Hold, place: Place, result: PlanResult) -> tuple[Run, Doorbell | None]:
-    """planning → its end, or apply_pending with the slot kept; a requested cancel comes before everything else."""
+    """planning → its end, or apply_pending with the slot kept; a requested cancel comes before everything else.
+
+    No slot is kept where it is closed or the pool is frozen.
+    """
     try:
         values = _ending(hold, place, result)
         finished = _end_plan(tx, hold, result.status, {"cancel_requested_ms": None}, values)
@@ -173,7 +183,7 @@ def finish_plan(tx: Transaction, hold: Hold, place: Place, result: PlanResult) -
     if finished.status is not Status.APPLY_PENDING:
         slots.release(tx, finished.id)
         return finished, None
-    if not slots.reserve(tx, finished.id):
+    if not (freezes.is_open(tx, finished.pool) and slots.reserve(tx, finished.id)):
         slots.release(tx, finished.id)
         finished = runs.lose_place(tx, finished.id)
     if not finished.auto_apply:

@@ -11,7 +11,7 @@ from iacq.domain.run import Run, Status
 from iacq.domain.slot import Closed, Slot, SlotStatus
 from iacq.domain.transitions import Cause
 from iacq.messages import Doorbell
-from iacq.store import outbox, runs, slots
+from iacq.store import freezes, outbox, runs, slots
 from iacq.store.schema import workspaces
 from iacq.store.session import Raced, Transaction
 from iacq.store.statement import LATER, NOW, PAST, Keep
@@ -25,6 +25,7 @@ def dispatch(tx: Transaction, run: Run, slot: Slot) -> Doorbell:
     if slots.release(tx, run.id):
         runs.lose_place(tx, run.id)
     slots.take(tx, slot, run)
+    freezes.require_open(tx, run.pool)
     return outbox.put(tx, queued, transitions.PHASE_OF[queued.status], slot.queue)
 
 
@@ -37,6 +38,7 @@ def dispatch_to_own_slot(tx: Transaction, run: Run) -> Doorbell:
     queued = _queue(tx, run, held.queue, Cause.DISPATCHED)
     if slots.take_own(tx, run) is None:
         raise Raced
+    freezes.require_open(tx, run.pool)
     return outbox.put(tx, queued, transitions.PHASE_OF[queued.status], held.queue)
 
 
@@ -71,6 +73,7 @@ def confirm(
 ) -> tuple[Run, Doorbell | None]:
     """apply_pending → confirmed for the plan that was read; straight on to its own slot where that is possible.
 
+    In a locked workspace or a frozen pool it is stored, and waits.
     The plan hash is the one of `run`: the caller compared it with what the person saw.
     """
     unlocked = _is_unlocked(tx, run.workspace)
@@ -90,7 +93,8 @@ def confirm(
         queued_ms=NOW,
         tries=0,
     )
-    own = slots.take_own(tx, confirmed) if unlocked else None
+    may_start = unlocked and freezes.is_open(tx, run.pool)
+    own = slots.take_own(tx, confirmed) if may_start else None
     if own is None:
         return confirmed, None
     queued = _queue(tx, confirmed, own.queue, Cause.DISPATCHED)
@@ -147,16 +151,17 @@ def request_cancel(tx: Transaction, run: Run, *, by: str, force: bool) -> Run:
     return runs.change(tx, run.id, seen, cancel_requested_ms=Keep(NOW), cancel_requested_by=Keep(by))
 
 
-def take_back(tx: Transaction, run: Run, *, close_slot: Closed | None = None) -> Run:
+def take_back(tx: Transaction, run: Run, *, close_slot: Closed | None = None, cause: Cause = Cause.SLOT_LOST) -> Run:
     """plan_queued → pending, apply_queued → confirmed: its slot is dead, closed or not answering. Not a try.
 
+    cause: `frozen` where its pool froze instead.
     close_slot: also offer the slot to nobody until it answers. What lies in its queue is inert: the attempt has passed.
     """
     target = Status.PENDING if run.status is Status.PLAN_QUEUED else Status.CONFIRMED
     back = runs.transition(
         tx,
         run.id,
-        Cause.SLOT_LOST,
+        cause,
         run.status,
         target,
         {"attempt": run.attempt},
@@ -172,6 +177,14 @@ def take_back(tx: Transaction, run: Run, *, close_slot: Closed | None = None) ->
             slots.close(tx, held.pod_name, held.slot_id, held.agent_id, close_slot)
     runs.lose_place(tx, run.id)
     return back
+
+
+def request_stop(tx: Transaction, run: Run, *, begun: bool) -> Run:
+    """planning/applying in a pool that froze: ask the owner to stop. begun: also once terraform may apply."""
+    seen: dict[str, Any] = {"status": run.status, "fence": run.fence, "freeze_requested_ms": None}
+    if not begun:
+        seen["effects_at_ms"] = None
+    return runs.change(tx, run.id, seen, freeze_requested_ms=NOW)
 
 
 def give_up_reservation(tx: Transaction, run: Run, slot: Slot) -> Run:

@@ -50,6 +50,18 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key", "part"),
     )
     op.create_table(
+        "iacq_freeze_events",
+        sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
+        sa.Column("pool", sa.String(length=50), nullable=False),
+        sa.Column("at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("action", sa.String(length=20), nullable=False),
+        sa.Column("by", sa.String(length=200), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("details", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(op.f("ix_iacq_freeze_events_pool"), "iacq_freeze_events", ["pool"], unique=False)
+    op.create_table(
         "iacq_heartbeats",
         sa.Column("pod_name", sa.String(length=100), nullable=False),
         sa.Column("agent_id", sa.String(length=50), nullable=False),
@@ -95,9 +107,34 @@ def upgrade() -> None:
         sa.Column("failed_first_ms", sa.BigInteger(), nullable=False),
         sa.Column("failed_last_ms", sa.BigInteger(), nullable=False),
         sa.Column("failed_reason", sa.Text(), nullable=True),
+        sa.Column("frozen_ms", sa.BigInteger(), nullable=True),
+        sa.Column("freezes_ms", sa.BigInteger(), nullable=True),
+        sa.Column("freeze_since_ms", sa.BigInteger(), nullable=True),
+        sa.Column("freeze_until_ms", sa.BigInteger(), nullable=True),
+        sa.Column("freeze_reason", sa.Text(), nullable=True),
+        sa.Column("freeze_by", sa.String(length=200), nullable=True),
+        sa.Column("bypass_since_ms", sa.BigInteger(), nullable=True),
+        sa.Column("bypass_until_ms", sa.BigInteger(), nullable=True),
+        sa.Column("bypass_reason", sa.Text(), nullable=True),
+        sa.Column("bypass_by", sa.String(length=200), nullable=True),
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.Column("updated_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("name"),
+    )
+    op.create_table(
+        "iacq_freeze_windows",
+        sa.Column("pool", sa.String(length=50), nullable=False),
+        sa.Column("name", sa.String(length=50), nullable=False),
+        sa.Column("days", sa.String(length=50), nullable=True),
+        sa.Column("from", sa.String(length=5), nullable=True),
+        sa.Column("to", sa.String(length=5), nullable=True),
+        sa.Column("zone", sa.String(length=100), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=True),
+        sa.Column("until", sa.BigInteger(), nullable=True),
+        sa.Column("created_ms", sa.BigInteger(), nullable=False),
+        sa.Column("created_by", sa.String(length=200), nullable=False),
+        sa.ForeignKeyConstraint(["pool"], ["iacq_pools.name"], ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("pool", "name"),
     )
     op.create_table(
         "iacq_states",
@@ -213,6 +250,7 @@ def upgrade() -> None:
         sa.Column("confirmed_comment", sa.Text(), nullable=True),
         sa.Column("cancel_requested_ms", sa.BigInteger(), nullable=True),
         sa.Column("cancel_requested_by", sa.String(length=200), nullable=True),
+        sa.Column("freeze_requested_ms", sa.BigInteger(), nullable=True),
         sa.Column("expires_ms", sa.BigInteger(), nullable=True),
         sa.Column("error_code", sa.String(length=50), nullable=True),
         sa.Column("error_text", sa.Text(), nullable=True),

@@ -1,0 +1,68 @@
+"""Who changed what freezes a pool, and when it was frozen: kept for whoever asks later."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from iacq.store.schema import freeze_events
+from iacq.store.session import Transaction
+
+
+class Action(enum.StrEnum):
+    """What happened."""
+
+    ADDED = "window_added"
+    REMOVED = "window_removed"
+    FROZEN = "frozen_by_hand"
+    LIFTED = "lifted"
+    BYPASSED = "bypassed"
+    ENTERED = "entered"  # the pool was marked frozen
+    LEFT = "left"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreezeEvent:
+    """One of these."""
+
+    pool: str
+    at: int  # ms
+    action: Action
+    by: str | None  # None: the clock
+    reason: str | None
+    details: str | None  # the window, or until when
+
+
+def record(
+    tx: Transaction,
+    pool: str,
+    action: Action,
+    *,
+    by: str | None = None,
+    reason: str | None = None,
+    details: str | None = None,
+) -> None:
+    """Keep what happened."""
+    values = {"pool": pool, "action": action, "by": by, "reason": reason, "details": details}
+    tx.execute(freeze_events.insert().values(at_ms=tx.now, **values))
+
+
+def newest(tx: Transaction, *, pool: str | None, limit: int) -> list[FreezeEvent]:
+    """Return what happened last to one pool, or to all; oldest first."""
+    wanted = sa.select(freeze_events).order_by(freeze_events.c.id.desc()).limit(limit)
+    if pool is not None:
+        wanted = wanted.where(freeze_events.c.pool == pool)
+    rows = tx.execute(wanted).all()
+    return [
+        FreezeEvent(
+            pool=row.pool,
+            at=row.at_ms,
+            action=Action(row.action),
+            by=row.by,
+            reason=row.reason,
+            details=row.details,
+        )
+        for row in reversed(rows)
+    ]
