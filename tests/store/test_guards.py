@@ -9,11 +9,13 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from iacq.domain.pool import PoolPolicy
 from iacq.domain.run import Phase, Run, StartTier, Status
 from iacq.domain.slot import Closed, SlotStatus
 from iacq.domain.transitions import Cause
-from iacq.store import runs, slots, workspaces
+from iacq.store import pools, runs, slots, workspaces
 from iacq.store.protocol import owning, recovering, waiting
+from iacq.store.schema import pools as pool_table
 from iacq.store.schema import runs as run_table
 from iacq.store.schema import slots as slot_table
 from iacq.store.session import Raced, Transaction
@@ -45,6 +47,14 @@ def _give_slot_away(tx: Transaction, run: Run, _now: int) -> object:
     return tx.execute(slot_table.update().where(slot_table.c.slot_id == 1).values(**held))
 
 
+def _pool(column: str, later: int = 0) -> Change:
+    def change(tx: Transaction, run: Run, now: int) -> None:
+        pools.set_policy(tx, run.pool, PoolPolicy(max_pods=1))
+        tx.execute(pool_table.update().values({column: now + later}))
+
+    return change
+
+
 CHANGED: dict[str, Change] = {
     "fence": _add("fence", 1),
     "attempt": _add("attempt", 1),
@@ -70,6 +80,11 @@ CHANGED: dict[str, Change] = {
     "slot running": _slot(status=SlotStatus.RUNNING),
     "slot of another run": _give_slot_away,
     "locked workspace": lambda tx, run, _now: workspaces.lock(tx, run.workspace, by="eve", reason="x"),
+    "frozen pool": _pool("frozen_ms"),
+    "window that begins": _pool("freezes_ms"),
+    "window that begins later": _pool("freezes_ms", 1),
+    "asked to stop": _run(freeze_requested_ms=1),
+    "not asked to stop": _run(freeze_requested_ms=None),
     "no workspace": lambda tx, run, _now: tx.execute(workspaces.workspaces.delete()),
 }
 
@@ -101,6 +116,12 @@ def planned_long_ago(world: World) -> Run:
     return run
 
 
+def asked_to_stop(world: World, run: Run) -> Run:
+    asked: Run = world.do(waiting.request_stop, run, begun=False)
+    return asked
+
+
+FROZEN = ("frozen pool", "window that begins")
 OWNED = ("fence", "owner", "status", "foreign")
 FREE, HELD, KEPT = SlotStatus.IDLE, SlotStatus.RUNNING, SlotStatus.RESERVED
 TAKEN = ("slot free", "slot of another run")
@@ -121,6 +142,7 @@ STEPS: dict[str, Step] = {
             "slot of another run",
             "locked workspace",
             "no workspace",
+            *FROZEN,
         ),
     ),
     "dispatch to its own slot": Step(
@@ -128,7 +150,7 @@ STEPS: dict[str, Step] = {
         do=lambda world, run: lambda tx: waiting.dispatch_to_own_slot(tx, run),
         end=S.APPLY_QUEUED,
         slot=HELD,
-        stopped_by=("attempt", "status", "foreign", "slot closed", "slot running", *TAKEN, "locked workspace"),
+        stopped_by=("attempt", "status", "foreign", "slot closed", "slot running", *TAKEN, "locked workspace", *FROZEN),
     ),
     "confirm": Step(
         begin=lambda world: world.at(S.APPLY_PENDING),
@@ -175,6 +197,33 @@ STEPS: dict[str, Step] = {
         slot=HELD,
         stopped_by=("fence", "status", "effects", "foreign"),
     ),
+    **{
+        f"ask {status} to stop": Step(
+            begin=lambda world, status=status: world.at(status),
+            do=lambda world, run: lambda tx: waiting.request_stop(tx, run, begun=False),
+            end=status,
+            slot=HELD,
+            stopped_by=("fence", "status", "foreign", "effects", "asked to stop"),
+        )
+        for status in (S.PLANNING, S.APPLYING)
+    },
+    "ask an apply with effects to stop": Step(
+        begin=lambda world: world.with_effects(),
+        do=lambda world, run: lambda tx: waiting.request_stop(tx, run, begun=True),
+        end=S.APPLYING,
+        slot=HELD,
+        stopped_by=("fence", "status", "foreign", "asked to stop"),
+    ),
+    **{
+        f"give back {status} for a freeze": Step(
+            begin=lambda world, status=status: asked_to_stop(world, world.at(status)),
+            do=lambda world, run: lambda tx: owning.give_back(tx, world.hold(run), Cause.FROZEN, counted=False),
+            end=back,
+            slot=FREE,
+            stopped_by=(*OWNED, "effects", "not asked to stop"),
+        )
+        for status, back in ((S.PLANNING, S.PENDING), (S.APPLYING, S.CONFIRMED))
+    },
     "take back a plan": Step(
         begin=lambda world: world.at(S.PLAN_QUEUED),
         do=lambda world, run: lambda tx: waiting.take_back(tx, run, close_slot=Closed.NOT_ANSWERING),
@@ -213,6 +262,7 @@ STEPS: dict[str, Step] = {
                 "slot of another boot",
                 "slot reserved",
                 *TAKEN,
+                *FROZEN,
             ),
         )
         for status, phase, end in (
@@ -232,7 +282,7 @@ STEPS: dict[str, Step] = {
         do=lambda world, run: lambda tx: owning.pass_point_of_no_return(tx, world.hold(run), StartTier.HOT),
         end=S.APPLYING,
         slot=HELD,
-        stopped_by=(*OWNED, "expired lease", "cancel", "effects"),
+        stopped_by=(*OWNED, "expired lease", "cancel", "effects", "asked to stop"),
     ),
     "cancel before effects": Step(
         begin=lambda world: cancelling(world, world.at(S.APPLYING)),
@@ -402,7 +452,7 @@ def test_what_stops_it(world: World, name: str) -> None:
     assert world.database.attempt(do) is not None, "none of it stopped for another reason"
 
 
-@pytest.mark.parametrize("changed", ["slot closed", "slot draining", "slot free", "locked workspace"])
+@pytest.mark.parametrize("changed", ["slot closed", "slot draining", "slot free", "locked workspace", *FROZEN])
 def test_a_confirmation_is_stored_even_if_the_apply_cannot_start_now(world: World, changed: str) -> None:
     world.pod()
     run = world.at(S.APPLY_PENDING)
@@ -488,6 +538,32 @@ def test_a_plan_that_ends_in_a_closed_slot_leaves_no_reservation(world: World) -
     assert finished.prepared_pod_name is None
     assert world.slot().status is FREE
     world.check()
+
+
+def test_a_plan_that_ends_in_a_frozen_pool_leaves_no_reservation(world: World) -> None:
+    world.pod()
+    run = world.at(S.PLANNING, auto_apply=True)
+    world.do(CHANGED["frozen pool"], run, world.clock.now_ms())
+    finished = world.planned(run)
+    assert (finished.status, finished.prepared_pod_name) == (S.CONFIRMED, None)
+    assert world.slot().status is FREE
+    world.check()
+
+
+def test_a_window_that_begins_later_stops_nothing(world: World) -> None:
+    world.pod()
+    world.do(CHANGED["window that begins later"], world.enqueue(), world.clock.now_ms())
+    assert world.at(S.APPLYING).status is S.APPLYING
+
+
+def test_a_new_claim_was_asked_for_nothing(world: World) -> None:
+    world.pod()
+    run = asked_to_stop(world, world.at(S.PLANNING))
+    back = world.do(owning.give_back, world.hold(run), Cause.FROZEN, counted=False)
+    assert back.tries == 0
+    world.do(waiting.dispatch, back, world.slot())
+    run = world.claimed(world.run(run.id))
+    assert (run.freeze_requested_at, run.tries) == (None, 1)
 
 
 def test_an_apply_elsewhere_releases_its_own_slot(world: World) -> None:

@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from iacq.domain.freeze.windows import Manual
+from iacq.domain.pool import PoolPolicy
 from iacq.domain.run import Phase, Run, StartTier, Status
 from iacq.domain.slot import Closed, Slot
 from iacq.errors import Conflict
 from iacq.services import enqueuing
 from iacq.services.core import Core
-from iacq.store import runs, workspaces
+from iacq.store import freezes, pools, runs, workspaces
 from iacq.store.protocol import owning, recovering, waiting
 from iacq.store.session import Database, Transaction
 from tests.store.world import EXPIRES_MS, LEASE_MS, World, at_once, plan_result
@@ -115,6 +117,19 @@ def dispatch_other(seen: Seen) -> Step:
 
 def cancel(seen: Seen) -> Step:
     return lambda tx: waiting.cancel(tx, seen.run, by="eve")
+
+
+def freeze(_seen: Seen) -> Step:
+    def mark(tx: Transaction) -> object:
+        found = freezes.lock(tx, "default")
+        freezes.set_manual(tx, "default", Manual(since=found.now, until=None, reason="x", by="eve"))
+        return freezes.settle(tx, "default")
+
+    return mark
+
+
+def ask_to_stop(seen: Seen) -> Step:
+    return lambda tx: waiting.request_stop(tx, seen.run, begun=False)
 
 
 def take_back(seen: Seen) -> Step:
@@ -230,6 +245,61 @@ PAIRS: dict[str, Pair] = {
         in_order=Came(first=True, second=False, status=S.PENDING),
         reversed=Came(first=True, second=True, status=S.PLAN_QUEUED),
     ),
+    "freeze / dispatch": Pair(
+        begin=lambda world: world.at(S.PENDING),
+        first=freeze,
+        second=dispatch,
+        in_order=Came(first=True, second=False, status=S.PENDING),
+        reversed=Came(first=True, second=True, status=S.PLAN_QUEUED),
+    ),
+    "freeze / dispatch to its own slot": Pair(
+        begin=lambda world: world.at(S.CONFIRMED),
+        first=freeze,
+        second=lambda seen: lambda tx: waiting.dispatch_to_own_slot(tx, seen.run),
+        in_order=Came(first=True, second=False, status=S.CONFIRMED),
+        reversed=Came(first=True, second=True, status=S.APPLY_QUEUED),
+    ),
+    "freeze / confirm": Pair(
+        begin=lambda world: world.at(S.APPLY_PENDING),
+        first=freeze,
+        second=confirm,
+        in_order=Came(first=True, second=True, status=S.CONFIRMED),
+        reversed=Came(first=True, second=True, status=S.APPLY_QUEUED),
+    ),
+    "freeze / claim a plan": Pair(
+        begin=lambda world: world.at(S.PLAN_QUEUED),
+        first=freeze,
+        second=claim,
+        in_order=Came(first=True, second=False, status=S.PLAN_QUEUED),
+        reversed=Came(first=True, second=True, status=S.PLANNING),
+    ),
+    "freeze / claim an apply": Pair(
+        begin=lambda world: world.at(S.APPLY_QUEUED),
+        first=freeze,
+        second=claim,
+        in_order=Came(first=True, second=False, status=S.APPLY_QUEUED),
+        reversed=Came(first=True, second=True, status=S.APPLYING),
+    ),
+    "freeze / finish a plan": Pair(
+        begin=lambda world: world.at(S.PLANNING, auto_apply=True),
+        first=freeze,
+        second=finish,
+        in_order=Came(first=True, second=True, status=S.CONFIRMED),
+        reversed=Came(first=True, second=True, status=S.APPLY_QUEUED),
+    ),
+    "ask to stop / point of no return": Pair(
+        begin=lambda world: world.at(S.APPLYING),
+        first=ask_to_stop,
+        second=point_of_no_return,
+        **only(S.APPLYING, S.APPLYING),
+    ),
+    "ask to stop / finish a plan": Pair(
+        begin=lambda world: world.at(S.PLANNING),
+        first=ask_to_stop,
+        second=finish,
+        in_order=Came(first=True, second=True, status=S.APPLY_PENDING),
+        reversed=Came(first=False, second=True, status=S.APPLY_PENDING),
+    ),
     "adopt / lose the lease": Pair(
         begin=lambda world: world.with_effects(),
         first=adopt,
@@ -261,6 +331,7 @@ PAIRS: dict[str, Pair] = {
 
 def prepare(world: World, pair: Pair) -> tuple[Seen, Step, Step]:
     world.pod()
+    world.do(pools.set_policy, "default", PoolPolicy(max_pods=1))
     run = pair.begin(world)
     other = pair.other(world) if pair.other else None
     seen = Seen(world=world, run=run, other=other, slot=world.slot(1), slot2=world.slot(2))
@@ -294,6 +365,7 @@ def clear(world: World, seen: Seen) -> None:
         world.set_slot(number, run_id=None, status="idle", task_type=None, closed=None)
     world.do(lambda tx: tx.execute(sa.text("DELETE FROM iacq_outbox")))
     world.do(workspaces.unlock, "network")
+    world.do(lambda tx: tx.execute(sa.text("UPDATE iacq_pools SET frozen_ms = NULL, freeze_since_ms = NULL")))
 
 
 @pytest.mark.parametrize("turned", [False, True], ids=["in order", "reversed"])
