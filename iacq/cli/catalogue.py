@@ -49,6 +49,7 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "pods": _entry("fleet:list_pods", "List pods (short for pod list)."),
         "slot": _entry("fleet:slot", "Slots of pods."),
         "slots": _entry("fleet:list_slots", "List slots (short for slot list)."),
+        "freeze": _entry("freeze:freeze", "When nothing may run in a pool: windows, now, and the way around."),
         "db": _entry("database:db", "Bring the database to the present schema, check it, or change its keys."),
         "settings": _entry("configured:settings", "Every setting with its value, source and meaning."),
         "metrics": _entry("metrics:metrics", "Queue, slots and times, as Prometheus reads them."),

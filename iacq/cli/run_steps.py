@@ -35,10 +35,12 @@ def confirm(app: App, run_id: int, plan_hash: str | None, yes: bool, comment: st
         run = following.follow(app, run, Phase.APPLY)
         _show(app, run, wording.start_tier(run) or f"Run {run.id} is {run.status}")
         return following.report_end(app, run, Phase.APPLY)
+    waits = app.client.waiting(run) if run.status is Status.CONFIRMED else None
+    because = f" It waits: {waits.text}." if waits else ""
     _show(
         app,
         run,
-        f"Run {run.id} is {run.status}, confirmed by {run.confirmed_by}. Follow: iacq logs {run.id} -f",
+        f"Run {run.id} is {run.status}, confirmed by {run.confirmed_by}.{because} Follow: iacq logs {run.id} -f",
     )
     return 0
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from iacq.domain import workspace
 from iacq.domain.freeze import deciding, windows, wording, writing
 from iacq.domain.freeze.deciding import Decision
 from iacq.domain.freeze.windows import Bypass, Freezes, Manual, OneOff, Recurring, Window
@@ -92,7 +93,8 @@ def sentences(tx: Transaction, *, pool: str | None = None) -> dict[str, str]:
 
 
 def find(tx: Transaction, pool: str) -> PoolFreezes:
-    """Return what a pool keeps. Raises NotFound if there is no such pool."""
+    """Return what a pool keeps. Raises NotFound if there is no such pool, InvalidInput if there can be none."""
+    workspace.check_name(pool, field="pool")
     found = _read(tx, _WITH_NOW.where(pools.c.name == pool))
     return _only(found, pool)
 
@@ -105,8 +107,9 @@ def listed(tx: Transaction) -> list[PoolFreezes]:
 def lock(tx: Transaction, pool: str) -> PoolFreezes:
     """Return what a pool keeps; nobody else finds it open or changes it before this transaction ends.
 
-    Raises NotFound if there is no such pool.
+    Raises as `find` does.
     """
+    workspace.check_name(pool, field="pool")
     tx.execute(sa.select(pools.c.name).where(pools.c.name == pool).with_for_update())
     return find(tx, pool)
 

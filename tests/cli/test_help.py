@@ -44,7 +44,8 @@ def test_commands_of_the_contract_exist():
     wanted = """demo up doctor plan apply destroy drift runs show logs confirm discard cancel queue output pods slots
     metrics flower settings run list|run show|run logs|run confirm|run discard|run cancel|run retry|run resolve|
     workspace create|workspace list|workspace show|workspace update|workspace delete|workspace lock|workspace unlock|
-    pod list|slot list|state list|state show|state pull|state push|state unlock|db upgrade|db check|db reencrypt|
+    pod list|slot list|freeze add|freeze list|freeze remove|freeze preview|freeze now|freeze lift|freeze bypass|
+    state list|state show|state pull|state push|state unlock|db upgrade|db check|db reencrypt|
     worker agent|worker control|worker beat"""
     single, *double = wanted.split("|")
     *alone, first, second = single.split()
