@@ -14,10 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from iacq import messages
 from iacq.domain.pool import PoolPolicy
 from iacq.domain.run import Phase
 from iacq.domain.slot import Place
+from iacq.domain.transitions import Cause
 from iacq.errors import IacqError
 from iacq.keeper import files
 from iacq.ports import Job
@@ -27,9 +30,10 @@ from iacq.services.phases import runner, unfinished
 from iacq.services.phases.context import SlotWorker
 from iacq.services.recovering import LeaseWatch
 from iacq.settings import Settings
-from iacq.store import pods, pools, runs, workspaces
+from iacq.store import freezes, pods, pools, runs, workspaces
 from iacq.store.pods import Registration
-from iacq.store.session import Database
+from iacq.store.schema import events
+from iacq.store.session import Database, Transaction
 from iacq.testing.clock import FakeClock
 from iacq.testing.core import make_core
 from iacq.testing.dispatcher import RecordingDispatcher, Rung
@@ -39,6 +43,7 @@ from iacq.testing.workshop import ScriptedWorkshop
 from tests import invariants, samples
 from tests.waiting import wait_until
 
+POOL = "default"
 WORKSPACES = ("network", "cluster")
 FETCHED = "cluster"
 """Its source is a git repository: fetching it is one more command that may be lost."""
@@ -103,6 +108,7 @@ class Cluster:
         self.starts: Counter[int] = Counter()
         self.interleave: Callable[[SlotProcess], None] = lambda _process: None
         self.calm = False  # faults are off
+        self._frozen: tuple[int | None, int] = (None, 0)  # since when, and how much was begun before, as last seen
         self._links = root / "links"
         self.pods = [
             PodOnMachine(name=f"pod{number}", seats={n: Seat(root=root / f"pod{number}" / f"slot-{n}") for n in (1, 2)})
@@ -111,7 +117,7 @@ class Cluster:
         for name in WORKSPACES:
             fields = {"path": None, "git": "https://host/x"} if name == FETCHED else {}
             database.run(workspaces.insert, samples.workspace(name, **fields), secrets=None)
-        database.run(pools.set_policy, "default", PoolPolicy(max_pods=2, slots_per_pod=2))
+        database.run(pools.set_policy, POOL, PoolPolicy(max_pods=2, slots_per_pod=2))
 
     # ---------------------------------------------------------------- processes
 
@@ -299,6 +305,16 @@ class Cluster:
                     if program.job.directory.name.endswith("-apply"):
                         run = self.core.database.read(runs.get, program.job.run_id)
                         applying[run.workspace if run else "?"] += 1
+        since, begun = self.core.database.read(_begun)
+        if since is not None and since == self._frozen[0] and begun != self._frozen[1]:
+            wrong.append("something was queued or claimed in a frozen pool")
+        self._frozen = (since, begun)
         wrong += [f"{count} applies of {name} run at once" for name, count in applying.items() if count > 1]
         if wrong:
             raise Broken("; ".join(wrong))
+
+
+def _begun(tx: Transaction) -> tuple[int | None, int]:
+    """Return since when the pool is marked frozen, and how often anything was queued or claimed there ever."""
+    begun = sa.select(sa.func.count()).where(events.c.cause.in_([Cause.DISPATCHED, Cause.CLAIMED]))
+    return freezes.find(tx, POOL).frozen_since, tx.execute(begun).scalar_one()

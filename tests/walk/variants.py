@@ -40,13 +40,27 @@ def claim_whatever_the_attempt(
 ) -> tuple[Run, None]:
     """A message of another attempt is taken for the present one, and neither queue nor slot are looked at."""
     del attempt
+    return _claim(tx, run_id, phase, {}, place, lease_ms), None
+
+
+def claim_in_a_freeze(
+    tx: Transaction, run_id: int, phase: Phase, attempt: int, place: Place, *, lease_ms: int
+) -> tuple[Run, None]:
+    """Only whoever dispatches asks whether the pool is frozen."""
+    seen = {"attempt": attempt, "queue": place.queue, "cancel_requested_ms": None}
+    run = _claim(tx, run_id, phase, seen, place, lease_ms)
+    slots.confirm_hold(tx, run_id, place)
+    return run, None
+
+
+def _claim(tx: Transaction, run_id: int, phase: Phase, seen: Mapping[str, Any], place: Place, lease_ms: int) -> Run:
     run = runs.transition(
         tx,
         run_id,
         Cause.CLAIMED,
         owning.QUEUED_FOR[phase],
         owning.RUNNING_IN[phase],
-        {},
+        seen,
         fence=Plus(1),
         tries=Plus(1),
         owner=place.owner,
@@ -55,9 +69,10 @@ def claim_whatever_the_attempt(
         pod_name=place.pod_name,
         slot_id=place.slot_id,
         queue=place.queue,
+        freeze_requested_ms=None,
     )
     outbox.remove(tx, run_id)
-    return run, None
+    return run
 
 
 def lose_lease_and_forget_effects(tx: Transaction, seen: Run) -> Run:
@@ -84,6 +99,7 @@ def send_and_forget(tx: Transaction) -> list[Doorbell]:
 
 VARIANTS: dict[str, Replaced] = {
     "a claim looks at neither attempt nor slot": {runner.claim: claim_whatever_the_attempt},
+    "a claim asks nobody about a freeze": {runner.claim: claim_in_a_freeze},
     "a lost lease forgets effects": {recovering.lose_lease: lose_lease_and_forget_effects},
     "a lost lease keeps its owner": {recovering.lose_lease: lose_lease_and_keep_the_owner},
     "the outbox forgets at sending": {outbox.take_due: send_and_forget},

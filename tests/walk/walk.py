@@ -10,12 +10,13 @@ from typing import Any
 
 from iacq.domain import transitions
 from iacq.domain.run import Phase, Run, RunType, Status
-from iacq.errors import IacqError
-from iacq.services import confirming, dispatching, enqueuing, recovering
+from iacq.errors import Conflict, IacqError
+from iacq.services import confirming, dispatching, enqueuing, freeze_changes, freezing, recovering
+from iacq.services.freeze_changes import Until
 from iacq.store import runs, slots, workspaces
 from iacq.store.session import Database
 from iacq.testing.clock import FakeClock
-from tests.walk.cluster import WORKSPACES, Broken, Cluster, PodOnMachine, Seat, SlotProcess
+from tests.walk.cluster import POOL, WORKSPACES, Broken, Cluster, PodOnMachine, Seat, SlotProcess
 
 DEEPEST = 3
 """Phases within phases: how many slots may be in the middle of something."""
@@ -129,6 +130,9 @@ class Walk:
             ("cancel", 2, self._cancel),
             ("lock", 1, lambda: self._lock(locked=True)),
             ("unlock", 4, lambda: self._lock(locked=False)),
+            ("freeze", 1, self._freeze),
+            ("lift", 4, self._lift),
+            ("apply freeze windows", 3, lambda: freezing.apply_windows(cluster.core)),
             ("resolve", 3, self._resolve),
             ("leases run out", 5, self._outlast_leases),
             ("time passes", 5, self._pass_time),
@@ -224,6 +228,16 @@ class Walk:
         else:
             database.run(workspaces.unlock, name)
         return name
+
+    def _freeze(self) -> object:
+        until = self.rng.choice([None, Until(text="20s"), Until(text="2h")])
+        return freeze_changes.freeze_now(self.cluster.core, POOL, until=until, reason="x", by="eve").text
+
+    def _lift(self) -> object:
+        try:
+            return freeze_changes.lift(self.cluster.core, POOL, reason="x", by="eve").text
+        except Conflict:
+            return None
 
     # ---------------------------------------------------------------- messages and time
 
@@ -373,6 +387,7 @@ class Walk:
         cluster.calm = True
         for name in WORKSPACES:
             cluster.core.database.run(workspaces.unlock, name)
+        self._lift()
         for _ in range(SETTLING_ROUNDS):
             self._tick()
             cluster.check()
@@ -396,6 +411,7 @@ class Walk:
         for process in list(self._processes()):
             if core.database.read(_is_closed, process):
                 cluster.settle(process)
+        freezing.apply_windows(core)
         dispatching.dispatch(core)
         dispatching.resend(core)
         while (rung := self._take_message()) is not None:
