@@ -19,6 +19,7 @@ from iacq.domain.slot import PodStatus
 from iacq.domain.terraform_events import strip_colours
 from iacq.domain.workspace import Workspace
 from iacq.errors import Conflict, IacqError
+from iacq.services import freeze_changes
 from iacq.settings import load
 from iacq.store import pools
 from tests import processes
@@ -167,6 +168,9 @@ class System:
         self.start_control()
         if POD not in self.programs:
             self.start_agent()
+        for shown in self.client.freezes():
+            if freeze_changes.is_frozen_by_hand(shown.pool):
+                self.client.lift_freeze(shown.pool.pool, reason="the test is over")
         for run in self.client.list(status=set(Status) - transitions.ENDED, limit=None):
             try:
                 if run.status is Status.APPLY_INTERRUPTED:
