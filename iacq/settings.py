@@ -49,6 +49,15 @@ def size(text: str) -> int:
     return int(match[1]) * _SIZES[(match[2] or "").upper()]
 
 
+def pod_runtime(text: str) -> str:
+    """Read what runs pods. Raises ValueError."""
+    if text == "kubernetes":
+        raise ValueError("this version runs pods on this machine only: local, or none if they are started by hand")
+    if text not in {"local", "none"}:
+        raise ValueError("expected local or none")
+    return text
+
+
 def words(text: str) -> tuple[str, ...]:
     """Read a list separated by commas."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
@@ -118,6 +127,9 @@ class Settings:
         optional_endpoint,
     )
     database_timeout: float = _setting("15s", "how long an answer of PostgreSQL is awaited", positive_duration)
+    pod_runtime: str = _setting(
+        "local", "what runs pods: local (this machine); none: they are started by hand", pod_runtime
+    )
     lease: float = _setting("45s", "how long a claim holds without renewal", duration)
     renew: float = _setting("15s", "how often it is renewed", duration)
     lease_confirm: float = _setting("20s", "apart are the two looks that judge a lease lost", duration)

@@ -15,6 +15,7 @@ from iacq.services import calls, dispatching, freezing, recovering, tallying
 from iacq.services.core import Core
 from iacq.services.phases import runner
 from iacq.services.phases.context import SlotWorker
+from iacq.services.pod_manager import PodManager
 from iacq.services.recovering import LeaseWatch
 from iacq.store import control, pods
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from celery import Celery
 
 
-def register_control(app: Celery, core: Callable[[], Core]) -> None:
+def register_control(app: Celery, core: Callable[[], Core], manager: Callable[[], PodManager | None]) -> None:
     """Define what control workers do: for callers, and every few seconds for beat."""
     watch = LeaseWatch()
 
@@ -41,6 +42,7 @@ def register_control(app: Celery, core: Callable[[], Core]) -> None:
     define(messages.RESEND, dispatching.resend)
     define(messages.RECOVER, lambda present: recovering.recover(present, watch))
     define(messages.CHECK_AGENTS, recovering.check_agents)
+    define(messages.RECONCILE_PODS, OneAtATime(lambda _: _reconcile_pods(manager())))
     define(messages.TALLY, tallying.tally)
     define(messages.APPLY_FREEZE_WINDOWS, OneAtATime(freezing.apply_windows))
     define(messages.EXPIRE_PLANS, recovering.expire_plans)
@@ -54,6 +56,11 @@ def _define_call(app: Celery, core: Callable[[], Core], name: str) -> None:
         return calls.answer(core(), name, args, given)
 
     app.task(call, name=name, ignore_result=False)
+
+
+def _reconcile_pods(manager: PodManager | None) -> None:
+    if manager is not None:  # else pods are started by hand
+        manager.reconcile_pods()
 
 
 class OneAtATime:

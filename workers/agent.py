@@ -1,4 +1,4 @@
-"""A pod's agent: `python -P -m workers.agent --pod-name NAME --pool POOL --slots N`.
+"""A pod's agent: `python -P -m workers.agent --pod-name NAME --pool POOL --slots N [--managed]`.
 
 It makes its keepers before it imports the application, so that they stay small and hold no keys; then it forks one
 process per slot and one for housekeeping.
@@ -53,6 +53,7 @@ def _run(settings: Settings, tree: ProcessTree, given: argparse.Namespace) -> in
         agent_id=f"{given.pod_name[:37]}-{os.urandom(6).hex()}",
         pool=given.pool,
         slots=given.slots,
+        managed=given.managed,
     )
     children = {"housekeeping": lambda context: housekeeping.run(settings, pod, context)}
     for number in range(1, given.slots + 1):
@@ -65,6 +66,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--pod-name", default=os.environ.get("POD_NAME"))
     parser.add_argument("--pool", default=os.environ.get("POOL_ID", "default"))
     parser.add_argument("--slots", type=int, default=DEFAULT_SLOTS)
+    parser.add_argument("--managed", action="store_true", help="iacq asked for this pod; else it is started by hand")
     given = parser.parse_args()
     if not given.pod_name or given.pod_name == "iacq" or not _POD_NAME.fullmatch(given.pod_name):
         parser.error("--pod-name (or POD_NAME) must be a DNS label: a-z, 0-9 and '-', at most 63, and not `iacq`")

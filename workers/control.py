@@ -11,13 +11,14 @@ from celery.utils.nodenames import default_nodename, host_format
 
 from beat_schedule import BEAT_SCHEDULE
 from iacq import bootstrap, log, tasks
-from iacq.bootstrap import measured
+from iacq.bootstrap import measured, pods
 from iacq.messages import CONTROL_QUEUE
 from iacq.services import key_check
 from iacq.settings import load
 
 if TYPE_CHECKING:
     from iacq.services.core import Core
+    from iacq.services.pod_manager import PodManager
 
 THREADS = 4
 """Jobs at once: a slow one must not hold up dispatching."""
@@ -37,7 +38,13 @@ def core() -> Core:
     return made
 
 
-tasks.register_control(app, core)
+@functools.cache
+def manager() -> PodManager | None:
+    """Build what looks after the pods; None: they are started by hand."""
+    return pods.manager(core())
+
+
+tasks.register_control(app, core, manager)
 worker_init.connect(lambda **_: measured.serve_control(core()), weak=False)
 
 

@@ -11,21 +11,19 @@ import math
 import os
 import queue
 import select
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from pathlib import Path
-from types import FrameType
 from typing import Self
 
 from iacq.adapters import child_process
+from iacq.adapters.interrupting import signals_as_hurry
+from iacq.adapters.stopping import Stopping
 from iacq.adapters.supervised_program import Program, Restarts, SupervisedProgram
 from iacq.adapters.up_lock import UpLock
 from iacq.errors import IacqError, Unavailable
-
-__all__ = ["Foreground", "Program", "Restarts", "signals_as_interrupt"]
 
 _GLANCE = 0.5
 """Seconds after which the main thread looks up from a wait: Python handles a signal that comes just before a
@@ -104,7 +102,7 @@ class Foreground:
         """
         if self._wake < 0:
             return
-        with _handled({signal.SIGINT, signal.SIGTERM, signal.SIGHUP}, lambda *_: self.hurry()):
+        with signals_as_hurry(self.hurry):
             self._stopping = True
             self._ring()
             meanwhile()
@@ -190,26 +188,11 @@ class Foreground:
             self._over.set()
 
     def _stop_group(self, group: list[SupervisedProgram]) -> None:
-        before, answered = self._hurries_of_others, 0
-        living = [child for child in reversed(group) if child.pid]
-        for child in living:
-            self._tell(f"{child.program.name}: stopping")
-            child.send(signal.SIGTERM)
-        kill_at = {child: time.monotonic() + child.program.grace for child in living}
-        while living:
-            self._sleep(living, min(kill_at[child] for child in living))
-            hurries = self._hurries - before
-            for child in living:
-                how = child.reap()
-                if how is not None:
-                    self._tell(f"{child.program.name}: stopped, {how}")
-                elif time.monotonic() >= kill_at[child] or hurries > 1:
-                    kill_at[child] = math.inf
-                    child.send(signal.SIGKILL)
-                elif hurries > answered:
-                    child.send(signal.SIGTERM)
-            answered = hurries
-            living = [child for child in living if child.pid]
+        before = self._hurries_of_others
+        stopping = Stopping(reversed(group), self._tell)
+        while stopping.living:
+            self._sleep(stopping.living, stopping.due)
+            stopping.turn(self._hurries - before)
         self._hurries_of_others = self._hurries
 
     def _sleep(self, children: Iterable[SupervisedProgram], until: float) -> None:
@@ -226,28 +209,3 @@ class Foreground:
     def _tell(self, text: str) -> None:
         with contextlib.suppress(OSError):  # the terminal may be gone; what runs is more important
             self._say(text)
-
-
-@contextlib.contextmanager
-def signals_as_interrupt() -> Iterator[None]:
-    """Make SIGTERM and SIGHUP raise KeyboardInterrupt in the main thread, as ^C does."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with _handled({signal.SIGTERM, signal.SIGHUP}, interrupt):
-        yield
-
-
-@contextlib.contextmanager
-def _handled(numbers: set[signal.Signals], handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
-    """Handle signals differently for a while. Only the main thread may; elsewhere nothing changes."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, former in before.items():
-            signal.signal(number, former)

@@ -50,6 +50,18 @@ def slot_directory(settings: Settings, pod_name: str, slot_id: int) -> Path:
     return slots_directory(settings, pod_name) / f"slot-{slot_id}"
 
 
+def remove_slots(settings: Settings, pod_name: str) -> None:
+    """Remove all directories of a pod of which nothing is alive, and the canonical paths that lead to them."""
+    root = slots_directory(settings, pod_name)
+    links = settings.work_root / "runs"
+    for link in links.iterdir() if links.is_dir() else ():
+        if link.is_symlink() and root in link.readlink().parents:
+            link.unlink(missing_ok=True)
+    for scratch in root.glob("slot-*/*/scratch"):
+        short_directory.forget(scratch)
+    shutil.rmtree(root, ignore_errors=True)
+
+
 _MODULE = "module"
 
 

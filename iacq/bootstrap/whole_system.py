@@ -1,23 +1,23 @@
-"""The whole system on this machine: broker, control worker, beat and pods as programs of this process."""
+"""The whole system on this machine: broker, control worker, beat as programs of this process, and a host of pods."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import os
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from iacq import bootstrap
 from iacq.adapters import flower_site, listening, private_directory, terraform_binary, terraform_versions
 from iacq.adapters.embedded_broker import EmbeddedBroker
-from iacq.adapters.foreground import Foreground, Program, signals_as_interrupt
+from iacq.adapters.foreground import Foreground
+from iacq.adapters.interrupting import signals_as_hurry, signals_as_interrupt
+from iacq.adapters.pod_host import PodHost
+from iacq.bootstrap import pods as pod_parts
 from iacq.bootstrap import schema
 from iacq.domain.pool import PoolPolicy
-from iacq.domain.slot import DEFAULT_SLOTS, PodStatus
+from iacq.domain.slot import Pod, PodStatus
 from iacq.domain.workspace import DEFAULT_POOL
-from iacq.errors import Unavailable
+from iacq.errors import InvalidInput, Unavailable
 from iacq.keeper import process
 from iacq.services import views
 from iacq.services.core import Core
@@ -30,14 +30,38 @@ _START_TIMEOUT = 60.0
 """Seconds until control worker and pods must have answered."""
 _LOOK = 0.1
 """Seconds between two looks while they start."""
-_AFTER_GRACE = 10.0
-"""Seconds more than its own grace that an agent gets before it is killed: it kills what is left by itself."""
-_OF_ONE_SLOT = ("POD_NAME", "POOL_ID", "SLOT_ID")
+
+
+class WholeSystem:
+    """What runs."""
+
+    def __init__(self, foreground: Foreground, host: PodHost) -> None:
+        self._foreground = foreground
+        self._host = host
+
+    def wait(self, timeout: float) -> None:
+        """Wait for ^C (KeyboardInterrupt) or `timeout` seconds. Raises Unavailable if something is given up."""
+        self._foreground.wait(timeout)
+        self._host.check()
+
+    def stop(self, meanwhile: Callable[[], object] = lambda: None) -> None:
+        """Stop the pods, each within its grace, then the rest. They start again with the next one.
+
+        A further ^C or SIGTERM during it interrupts what runs, the next one kills it. meanwhile: called once the pods
+        were told to stop.
+        """
+        with signals_as_hurry(self._host.hurry):
+            self._host.stop(meanwhile)
+        self._foreground.stop()
 
 
 @contextlib.contextmanager
-def running(settings: Settings, *, pods: int, flower: bool = False, say: Callable[[str], None]) -> Iterator[Foreground]:
-    """Start everything, and stop it in reverse order at the end: agents, beat, control worker, broker.
+def running(
+    settings: Settings, *, pods: int, flower: bool = False, say: Callable[[str], None]
+) -> Iterator[WholeSystem]:
+    """Start everything, and stop it in reverse order at the end: pods, beat, control worker, broker.
+
+    pods: how many there may be; the first one is started now, the others when runs need them.
 
     say: gets a line for each thing that happens, from another thread. Raises Conflict if another one runs in
     this HOME, Unavailable if something does not start.
@@ -50,6 +74,12 @@ def running(settings: Settings, *, pods: int, flower: bool = False, say: Callabl
         listening.require_free(settings.flower_address, field="IACQ_FLOWER_ADDRESS")
     if settings.metrics_address is not None:
         listening.require_free(settings.metrics_address, field="IACQ_METRICS_ADDRESS")
+    if settings.pod_runtime != "local":
+        raise InvalidInput(
+            f"IACQ_POD_RUNTIME is {settings.pod_runtime}, and the pods of this command run on this machine",
+            field="IACQ_POD_RUNTIME",
+            hint="unset it, or start the processes one by one: `iacq worker --help`",
+        )
     private_directory.ensure(settings.home)
     with signals_as_interrupt(), Foreground(settings.home, say=say) as foreground:
         _start_broker(settings, foreground)
@@ -57,13 +87,25 @@ def running(settings: Settings, *, pods: int, flower: bool = False, say: Callabl
         _size_pool(settings, pods)
         core = bootstrap.client_core(settings)
         before = {pod.agent_id for pod in core.database.read(pod_rows.listed)}
-        foreground.start(_program(settings, "control", "workers.control"))
-        foreground.start(_program(settings, "beat", "workers.control", "beat"))
-        if flower:
-            foreground.start(_program(settings, "flower", "workers.flower"))
-        foreground.start(*(_agent(settings, f"local-{number}") for number in range(1, pods + 1)))
-        _wait_until_ready(core, foreground, before, pods, settings.home / "log")
-        yield foreground
+        with pod_parts.host(settings, say) as host:
+            _ask_for_pods(core)
+            foreground.start(pod_parts.program(settings, "control", "workers.control"))
+            foreground.start(pod_parts.program(settings, "beat", "workers.control", "beat"))
+            if flower:
+                foreground.start(pod_parts.program(settings, "flower", "workers.flower"))
+            system = WholeSystem(foreground, host)
+            _wait_until_ready(core, system, before, settings.home / "log")
+            try:
+                yield system
+            finally:
+                system.stop()
+
+
+def _ask_for_pods(core: Core) -> None:
+    """Do now what the control worker does every few seconds: the first pod starts while that one does."""
+    manager = pod_parts.manager(core)
+    if manager is not None:
+        manager.reconcile_pods()
 
 
 def _start_broker(settings: Settings, foreground: Foreground) -> None:
@@ -80,43 +122,20 @@ def _size_pool(settings: Settings, pods: int) -> None:
         database.run(pools.set_policy, DEFAULT_POOL, PoolPolicy(min_pods=1, max_pods=pods))
 
 
-def _agent(settings: Settings, name: str) -> Program:
-    arguments = ("--pod-name", name, "--pool", DEFAULT_POOL, "--slots", str(DEFAULT_SLOTS))
-    program = _program(settings, name, "workers.agent", *arguments, grace=settings.stop_grace + _AFTER_GRACE)
-    # One address can be listened on once: here it is the control worker's.
-    return dataclasses.replace(program, environment={**program.environment, "IACQ_METRICS_ADDRESS": "off"})
-
-
-def _program(settings: Settings, name: str, module: str, *arguments: str, grace: float = 10.0) -> Program:
-    return Program(
-        name=name,
-        argv=(sys.executable, "-P", "-m", module, *arguments),
-        environment=_environment(settings, os.environ),
-        log=settings.home / "log" / f"{name}.log",
-        grace=grace,
-    )
-
-
-def _environment(settings: Settings, ours: Mapping[str, str]) -> dict[str, str]:
-    """Hand on this process's environment: the programs read their settings as this one did."""
-    kept = {name: value for name, value in ours.items() if name not in _OF_ONE_SLOT}
-    return {**kept, "IACQ_HOME": str(settings.home), "PYTHONUNBUFFERED": "1"}
-
-
-def _wait_until_ready(core: Core, foreground: Foreground, before: set[str | None], pods: int, logs: Path) -> None:
-    """Wait for a sign of life of the control worker and of every new agent."""
+def _wait_until_ready(core: Core, system: WholeSystem, before: set[str | None], logs: Path) -> None:
+    """Wait for a sign of life of the control worker and of a new agent."""
     for _ in range(int(_START_TIMEOUT / _LOOK)):
-        online = [
-            pod
-            for pod in core.database.read(pod_rows.listed)
-            if pod.status == PodStatus.ONLINE and pod.agent_id not in before
-        ]
-        if len(online) >= pods and views.control_seen(core):
+        found = core.database.read(pod_rows.listed)
+        online = any(pod.status is PodStatus.ONLINE and pod.agent_id not in before for pod in found)
+        if online and views.control_seen(core):
             return
-        foreground.wait(_LOOK)
-    missing = "the control worker" if len(online) >= pods else f"{pods - len(online)} of {pods} pods"
+        system.wait(_LOOK)
     raise Unavailable(
-        f"{missing} did not answer within {_START_TIMEOUT:g} s",
+        f"{'no control worker' if online else 'no pod'} answered within {_START_TIMEOUT:g} s{_reasons(found)}",
         hint=f"look at the logs in {logs}",
         code="not_started",
     )
+
+
+def _reasons(found: list[Pod]) -> str:
+    return "".join(f"; {pod.name}: {pod.reason}" for pod in found if pod.reason)

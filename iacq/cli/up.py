@@ -23,7 +23,7 @@ _LOOK = 0.5
     default=1,
     show_default=True,
     metavar="N",
-    help="With 3 slots each.",
+    help="At most so many, with 3 slots each; the first one starts now, the others when runs need them.",
 )
 @click.option("--flower", is_flag=True, help="Also Flower's pages, at IACQ_FLOWER_ADDRESS.")
 @pass_app
@@ -36,17 +36,17 @@ def up(app: App, pods: int, flower: bool) -> None:
     from iacq.bootstrap import whole_system
 
     booting = Said()
-    with whole_system.running(app.settings, pods=pods, flower=flower, say=booting) as foreground:
+    with whole_system.running(app.settings, pods=pods, flower=flower, say=booting) as system:
         booting.loud = True
         happening = Happening(app.client)
-        _print_status(app, happening, [f"local-{number}" for number in range(1, pods + 1)], flower=flower)
+        _print_status(app, happening, pods, flower=flower)
         try:
             while True:
-                foreground.wait(_LOOK)
+                system.wait(_LOOK)
                 for event in happening.news():
                     _print_event(app, event)
         except KeyboardInterrupt:
-            foreground.stop(meanwhile=lambda: _print_stopping(app))
+            system.stop(meanwhile=lambda: _print_stopping(app))
 
 
 class Said:
@@ -60,14 +60,15 @@ class Said:
             output.note(text)
 
 
-def _print_status(app: App, happening: Happening, pods: list[str], *, flower: bool) -> None:
+def _print_status(app: App, happening: Happening, most: int, *, flower: bool) -> None:
     settings, slots = app.settings, app.client.slots()
     facts = {
         "home": str(settings.home),
         "database": "PostgreSQL" if settings.sqlalchemy_url.startswith("postgresql") else "SQLite in HOME",
         "broker": "given by IACQ_BROKER_URL" if settings.broker_url else f"embedded, {settings.broker_socket}",
-        "pods": ", ".join(pods),
-        "slots": sum(slot.pod_name in pods for slot in slots),
+        "pods": ", ".join(happening.online),
+        "most_pods": most,
+        "slots": sum(slot.pod_name in happening.online for slot in slots),
         **({"flower": f"http://{settings.flower_address}/"} if flower else {}),
         **({"metrics": f"http://{settings.metrics_address}/metrics"} if settings.metrics_address else {}),
         "logs": str(settings.home / "log"),
@@ -85,6 +86,10 @@ def _print_status(app: App, happening: Happening, pods: list[str], *, flower: bo
 def _print_event(app: App, event: dict[str, str | int | None]) -> None:
     if app.as_json:
         output.stream(event)
+        return
+    if "pod" in event:
+        reason = f"  {event['reason']}" if event["reason"] else ""
+        output.line(f"{event['time']}  pod {event['pod']}  {event['status']}{reason}")
         return
     where = f"  {event['where']}" if event["where"] else ""
     output.line(f"{event['time']}  run {event['run']}  {event['workspace']}  {event['status']}{where}")

@@ -36,6 +36,14 @@ def agent(app: App, pod_name: str, pool: str, slots: int) -> None:
     become(app, "workers.agent", "--pod-name", pod_name, "--pool", pool, "--slots", str(slots))
 
 
+@worker.command(cls=Command, example="iacq worker pods")
+@pass_app
+def pods(app: App) -> None:
+    """Run pods on this machine as control workers of this IACQ_HOME ask for them, until ^C. `iacq up` does that too."""
+    _check_keys(app)
+    become(app, "workers.pods")
+
+
 @worker.command(cls=Command, example="iacq worker control")
 @pass_app
 def control(app: App) -> None:

@@ -88,13 +88,13 @@ class Orphans:
             process.send_group(launch.pid, signal.SIGINT)
         if signals.requested(directory, signals.Signal.KILL):
             signals.mark(directory, signals.Signal.KILL)
-            for pid in _members(directory, launch.pid):
+            for pid in members(directory, launch.pid):
                 process.send(pid, signal.SIGKILL)
 
     def _conclude(self, directory: Path, launch: files.Launch) -> None:
         """End what the program left behind; then write its result, if it is known."""
         # The number of a session that ended long ago may belong to somebody else by now.
-        left = _members(directory, launch.pid if directory in self._returncodes else None)
+        left = members(directory, launch.pid if directory in self._returncodes else None)
         for pid in left:
             process.send(pid, signal.SIGKILL)
         if left:
@@ -111,8 +111,8 @@ class Orphans:
         self._drop(directory)
 
 
-def _members(directory: Path, leader: int | None) -> set[int]:
-    """Return the session of `leader`, whoever holds the job's lock, and their descendants."""
+def members(directory: Path, leader: int | None) -> set[int]:
+    """Return who lives of a job: the session of `leader`, whoever holds the job's lock, and their descendants."""
     processes = process.table()
     found = {one.pid for one in processes.values() if one.session == leader}
     found |= lock.holders(directory)
