@@ -44,6 +44,7 @@ from iacq.services import (
     freeze_changes,
     freeze_views,
     key_check,
+    pod_orders,
     reencrypting,
     requests,
     retrying,
@@ -459,6 +460,20 @@ class Client:
     def pods(self) -> Sequence[Pod]:
         """Return pods by name."""
         return self._core.database.read(pod_rows.listed)
+
+    def drain_pod(self, name: str, *, by: str | None = None) -> Pod:
+        """Let a pod get no work any more, and go when what runs there has ended; what waits there goes elsewhere.
+
+        Draining it again changes nothing. Raises NotFound.
+        """
+        return pod_orders.drain(self._core, name, reason=f"drained by {self._who(by)}")
+
+    def delete_pod(self, name: str, *, force: bool = False, by: str | None = None) -> Pod:
+        """Let a pod go now; it is listed until it is gone. Raises NotFound, and Conflict if a run holds a slot there.
+
+        force: what runs there is told to stop with it, and killed after the pod's grace.
+        """
+        return pod_orders.delete(self._core, name, reason=f"deleted by {self._who(by)}", force=force)
 
     def slots(self) -> Sequence[Slot]:
         """Return slots by pod and number."""

@@ -45,8 +45,8 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
         "state": _entry("values:state", "The versions of a managed state."),
     },
     "The system": {
-        "pod": _entry("fleet:pod", "Worker pods."),
-        "pods": _entry("fleet:list_pods", "List pods (short for pod list)."),
+        "pod": _entry("pods:pod", "Worker pods: list, drain, delete."),
+        "pods": _entry("pods:list_pods", "List pods (short for pod list)."),
         "slot": _entry("fleet:slot", "Slots of pods."),
         "slots": _entry("fleet:list_slots", "List slots (short for slot list)."),
         "freeze": _entry("freeze:freeze", "When nothing may run in a pool: windows, now, and the way around."),

@@ -1,4 +1,4 @@
-"""`iacq queue`, `iacq pod` and `iacq slot`."""
+"""`iacq queue` and `iacq slot`."""
 
 from __future__ import annotations
 
@@ -41,38 +41,6 @@ def _doing(run: Run, why: str | None) -> str | None:
     if why is None and run.status in transitions.RUNNING:
         return f"runs in {wording.place(run)}" + (f" ({run.stage})" if run.stage else "")
     return why
-
-
-@click.group(cls=Group)
-def pod() -> None:
-    """Worker pods."""
-
-
-@pod.command("list", cls=Command, example="iacq pod list")
-@pass_app
-def list_pods(app: App) -> None:
-    """List pods with what their slots do."""
-    pods, slots = app.client.pods(), app.client.slots()
-    shown = [views.pod_to_json(item, [slot for slot in slots if slot.pod_name == item.name]) for item in pods]
-    if app.as_json:
-        output.emit(shown)
-        return
-    now = app.now_ms()
-    rows = [
-        (
-            item["name"],
-            item["pool"],
-            item["status"],
-            item["slots"],
-            item["running"],
-            item["reserved"],
-            output.age(found.last_heartbeat, now),
-            item["agent_id"],
-        )
-        for found, item in zip(pods, shown, strict=True)
-    ]
-    headers = ("NAME", "POOL", "STATUS", "SLOTS", "RUNNING", "RESERVED", "SEEN", "AGENT")
-    output.print_table(headers, rows, empty="No pods. `iacq up` starts one.")
 
 
 @click.group(cls=Group)

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from iacq import log
-from iacq.domain import placement, pod_names, scaling
+from iacq.domain import placement, pod_names, rolling, scaling
 from iacq.domain.pool import Pool, PoolPod
 from iacq.domain.run import Run
 from iacq.domain.slot import GOING, Pod, PodStatus, Slot
-from iacq.errors import Conflict, InvalidInput
+from iacq.errors import Conflict, InvalidInput, Unavailable
 from iacq.messages import DISPATCH, Doorbell
 from iacq.ports import PodPhase, PodRuntime, PodSpec, PresentPod
 from iacq.services import gone_pods, pod_orders
@@ -22,8 +22,11 @@ from iacq.services.core import Apart, Core
 from iacq.services.recovering import settle_slots
 from iacq.store import counts, pod_lifecycle, pods, pools, slots
 from iacq.store.protocol import waiting
+from iacq.store.session import DATABASE_UNAVAILABLE
 
 logger = log.get(__name__)
+
+_rarely = log.Rarely(60)
 
 _STRAY_MS = 3_600_000
 """How long a silent pod that was started by hand is listed."""
@@ -108,14 +111,33 @@ class PodManager:
     # every few seconds
 
     def reconcile_pods(self) -> None:
-        """Bring rows and runtime together, then every pool to its size."""
-        self.reconcile_worker_pods()
+        """Bring rows and runtime together, then every pool to its size. Nothing happens while the runtime is away."""
+        try:
+            self.reconcile_worker_pods()
+        except Unavailable as error:
+            if error.code == DATABASE_UNAVAILABLE:
+                raise
+            if _rarely(error.code):
+                logger.warning("%s; %s", error.message, error.hint)
+            return
         self.reconcile_reserved_pods()
         for pool in self.core.database.read(pools.listed):
             with Apart(pool=pool.name):
                 if pool.failures.count:
                     self._look_for_proof(pool)
+                self._roll(pool)
                 self._scale(self, pool)
+
+    def _roll(self, pool: Pool) -> None:
+        """Replace pods whose template is an older one."""
+        present = self.list_pods(pool.name)
+        roll = rolling.decide_roll(pool, present)
+        if roll.create:
+            self.create_pod(pool, existing=sum(pod.status is not PodStatus.OFFLINE for pod in present))
+        for name in roll.drain:
+            pod_orders.drain(
+                self.core, name, reason=f"replaced: the template of its pool is generation {pool.generation}"
+            )
 
     def _look_for_proof(self, pool: Pool) -> None:
         """A pod that works ends the row of those that failed."""

@@ -47,7 +47,7 @@ def drain(core: Core, name: str, *, reason: str) -> Pod:
     return find(core, name)
 
 
-def delete(core: Core, name: str, *, reason: str, force: bool) -> None:
+def delete(core: Core, name: str, *, reason: str, force: bool) -> Pod:
     """Let a pod go at once. Raises NotFound, and Conflict if something is held there: force ends that with it.
 
     Conflict too for a pod that was started by hand: iacq cannot end it.
@@ -61,7 +61,7 @@ def delete(core: Core, name: str, *, reason: str, force: bool) -> None:
             code="not_managed",
         )
     if found.status is PodStatus.DELETING:
-        return
+        return found
     step = pod_lifecycle.delete if force else pod_lifecycle.delete_if_empty
     done = core.database.attempt(step, name, reason=reason)
     held = core.database.read(slots.held_in, name)
@@ -77,3 +77,4 @@ def delete(core: Core, name: str, *, reason: str, force: bool) -> None:
     logger.info("deleting: %s", reason, extra=log.ids(pod=name))
     core.ring_control(DISPATCH)
     core.ring_control(RECONCILE_PODS)
+    return find(core, name)

@@ -14,18 +14,14 @@ class FakePodRuntime:
     A pod that is deleted is STOPPING until `vanish`, as a real one needs its time; with `prompt` it is gone at once.
     """
 
-    def __init__(self, *, prompt: bool = False) -> None:
+    def __init__(self, *, identity: str = "fake", prompt: bool = False) -> None:
+        self.identity = identity
         self.away = False
         self.refuses: Exception | None = None
         self.prompt = prompt
         self.specs: dict[str, PodSpec] = {}
         self.pods: dict[str, PresentPod] = {}
         self._made = 0
-
-    @property
-    def identity(self) -> str:
-        """Name this runtime."""
-        return "fake"
 
     def create(self, spec: PodSpec) -> None:
         """Make the pod: it is STARTING."""

@@ -31,6 +31,7 @@ from tests.waiting import wait_until
 T = TypeVar("T")
 POD = "local-1"
 SETTINGS = {
+    "POD_RUNTIME": "none",
     "MAX_SOURCE": "1MiB",
     "GIT_PROTOCOLS": "file,http",
     "LEASE": "3s",

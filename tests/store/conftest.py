@@ -37,7 +37,7 @@ def store_worlds(store_urls: dict[str, str]) -> Iterator[dict[str, World]]:
 
 def _world(worlds: dict[str, World], kind: str) -> Iterator[World]:
     world = worlds[kind]
-    _empty(world.database)
+    empty(world.database)
     yield world
     assert _foreign(world.database) == world.foreign, "a row that iacq did not write was changed"
 
@@ -62,7 +62,7 @@ def core(world: World, tmp_path: Path) -> Iterator[Core]:
     made.database.close()
 
 
-def _empty(database: Database) -> None:
+def empty(database: Database) -> None:
     with database.transaction() as tx:
         for table in reversed(metadata.sorted_tables):
             tx.execute(table.delete() if table is not run_table else table.delete().where(table.c.fence.is_not(None)))

@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 from iacq.domain.pool import Pool, PoolPolicy
 from iacq.domain.slot import Pod
+from iacq.ports import PodSpec
 from iacq.services.core import Core
 from iacq.services.pod_manager import PodManager
-from iacq.store import pods, pools
+from iacq.store import pod_lifecycle, pods, pools, slots
 from iacq.store.pods import Registration
 from iacq.testing.pod_runtime import FakePodRuntime
 from tests.store.world import World
@@ -52,9 +53,16 @@ class FleetWorld:
         self.register(name)
         return name
 
-    def register(self, name: str) -> None:
-        from iacq.store import slots
+    def adopt(self, name: str) -> None:
+        """Let a pod of this name be asked for and online: where `World` brings its runs."""
+        pool = self.pool()
+        asked = self.world.do(pod_lifecycle.ask, name, pool=pool.name, runtime="fake", existing=0)
+        spec = PodSpec(name=name, pool=pool.name, slots=asked.slots, generation=asked.generation, template=None)
+        self.runtime.create(spec)
+        self.register(name)
 
+    def register(self, name: str) -> None:
+        """Let its agent register, and its slots open."""
         pod = self.pod(name)
         boot = f"{name}-boot1"
         self.world.do(
