@@ -17,14 +17,16 @@ import sqlalchemy as sa
 from iacq.domain.freeze.windows import Manual
 from iacq.domain.pool import PoolPolicy
 from iacq.domain.run import Phase, Run, StartTier, Status
-from iacq.domain.slot import Closed, Slot
+from iacq.domain.slot import Closed, PodStatus, Slot
 from iacq.errors import Conflict
 from iacq.services import enqueuing
 from iacq.services.core import Core
-from iacq.store import freezes, pools, runs, workspaces
+from iacq.store import freezes, pod_lifecycle, pods, pools, runs, workspaces
+from iacq.store.pods import Registration
 from iacq.store.protocol import owning, recovering, waiting
+from iacq.store.schema import pods as pod_table
 from iacq.store.session import Database, Transaction
-from tests.store.world import EXPIRES_MS, LEASE_MS, World, at_once, plan_result
+from tests.store.world import AGENT, EXPIRES_MS, LEASE_MS, POD, World, at_once, plan_result
 from tests.waiting import wait_until
 
 S = Status
@@ -136,6 +138,22 @@ def take_back(seen: Seen) -> Step:
     return lambda tx: waiting.take_back(tx, seen.run, close_slot=Closed.NOT_ANSWERING)
 
 
+def lose_pod(seen: Seen) -> Step:
+    return lambda tx: recovering.lose_pod(tx, seen.run)
+
+
+def drain_if_idle(seen: Seen) -> Step:
+    return lambda tx: pod_lifecycle.drain_if_idle(tx, POD, reason="not needed")
+
+
+def drain(seen: Seen) -> Step:
+    return lambda tx: pod_lifecycle.drain(tx, POD, reason="by alice")
+
+
+def register(seen: Seen) -> Step:
+    return lambda tx: pods.register(tx, Registration(pod_name=POD, agent_id=AGENT, pool="default", slots=2))
+
+
 def only(status_if_first: Status, status_if_second: Status) -> dict[str, Came]:
     """Exactly one of the two is accepted."""
     return {
@@ -223,6 +241,39 @@ PAIRS: dict[str, Pair] = {
         second=lose_lease,
         second_is_late=True,
         **only(S.APPLIED, S.APPLY_INTERRUPTED),
+    ),
+    "drain an idle pod / dispatch": Pair(
+        begin=lambda world: world.at(S.PENDING),
+        first=drain_if_idle,
+        second=dispatch,
+        **only(S.PENDING, S.PLAN_QUEUED),
+    ),
+    "drain / finish a plan": Pair(
+        begin=lambda world: world.at(S.PLANNING),
+        first=drain,
+        second=finish,
+        in_order=Came(first=True, second=True, status=S.APPLY_PENDING),
+        reversed=Came(first=True, second=True, status=S.APPLY_PENDING),
+    ),
+    "drain / register": Pair(
+        begin=lambda world: world.at(S.PENDING),
+        first=drain_if_idle,
+        second=register,
+        in_order=Came(first=True, second=True, status=S.PENDING),
+        reversed=Came(first=True, second=True, status=S.PENDING),
+    ),
+    "finish a plan / lose the pod": Pair(
+        begin=lambda world: world.at(S.PLANNING),
+        first=finish,
+        second=lose_pod,
+        **only(S.APPLY_PENDING, S.PENDING),
+    ),
+    "point of no return / lose the pod": Pair(
+        begin=lambda world: world.at(S.APPLYING),
+        first=point_of_no_return,
+        second=lose_pod,
+        in_order=Came(first=True, second=True, status=S.APPLY_INTERRUPTED),
+        reversed=Came(first=False, second=True, status=S.CONFIRMED),
     ),
     "two runs of one workspace": Pair(
         begin=lambda world: world.at(S.PENDING),
@@ -361,6 +412,7 @@ def clear(world: World, seen: Seen) -> None:
     """End what the round left, so that the next one finds free slots."""
     for run in filter(None, (seen.run, seen.other)):
         world.set_run(run.id, status=S.CANCELLED, completed_ms=1, queue=None, owner=None, lease_until=None)
+    world.do(lambda tx: tx.execute(pod_table.update().values(status=PodStatus.ONLINE)))
     for number in (1, 2):
         world.set_slot(number, run_id=None, status="idle", task_type=None, closed=None)
     world.do(lambda tx: tx.execute(sa.text("DELETE FROM iacq_outbox")))
