@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests import processes
+from tests.acceptance import fleet
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -94,9 +95,7 @@ def kill_all_but_keepers(program: subprocess.Popen[str]) -> None:
     spared = {pid for pid, name in names.items() if name.startswith(SURVIVORS)}
     for pid in list(spared):
         spared |= {process.pid for process in processes.descendants(pid)}
-    for pid in [program.pid, *family]:
-        if pid not in spared:
-            os.kill(pid, signal.SIGKILL)
+    fleet.send(signal.SIGKILL, [pid for pid in (program.pid, *family) if pid not in spared])
     program.wait(10)
 
 
