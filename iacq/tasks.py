@@ -13,6 +13,7 @@ from iacq.domain.run import Phase, Run, Status
 from iacq.errors import PhaseFailed
 from iacq.services import calls, dispatching, freezing, recovering, tallying
 from iacq.services.core import Core
+from iacq.services.dispatching import Remembered
 from iacq.services.phases import runner
 from iacq.services.phases.context import SlotWorker
 from iacq.services.pod_manager import PodManager
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 def register_control(app: Celery, core: Callable[[], Core], manager: Callable[[], PodManager | None]) -> None:
     """Define what control workers do: for callers, and every few seconds for beat."""
-    watch = LeaseWatch()
+    watch, remembered = LeaseWatch(), Remembered()
 
     def define(name: str, job: Callable[[Core], Any]) -> None:
         def task() -> None:
@@ -36,7 +37,7 @@ def register_control(app: Celery, core: Callable[[], Core], manager: Callable[[]
 
     def dispatch(present: Core) -> None:
         present.database.run(control.beat)
-        dispatching.dispatch(present)
+        dispatching.dispatch(present, remembered)
 
     define(messages.DISPATCH, OneAtATime(dispatch))
     define(messages.RESEND, dispatching.resend)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from iacq.domain.run import Run, RunType, Status
@@ -53,23 +55,44 @@ def order(run: Run | Candidate) -> tuple[int, int, int, int]:
     )
 
 
-def order_by_share(
-    candidates: Iterable[Candidate], running_of_workspace: Mapping[str, int], running_of_caller: Mapping[str, int]
-) -> list[Candidate]:
-    """Order startable runs: priority, then the fewest running (of the workspace, then the caller), then oldest."""
+_Turn = tuple[int, int, int, int, int, int]
 
-    def key(run: Candidate) -> tuple[int, int, int, int, int, int]:
+
+class Turns:
+    """Startable runs in turn: priority, then the fewest running (of the workspace, then the caller), then oldest.
+
+    An iterator; `count` what started, and the others of its workspace and caller move back.
+    """
+
+    def __init__(
+        self,
+        candidates: Iterable[Candidate],
+        running_of_workspace: Mapping[str, int],
+        running_of_caller: Mapping[str, int],
+    ) -> None:
+        self._of_workspace = Counter(running_of_workspace)
+        self._of_caller = Counter(running_of_caller)
+        self._waiting = [(self._turn(run), run) for run in candidates]
+        heapq.heapify(self._waiting)
+
+    def __iter__(self) -> Iterator[Candidate]:
+        while self._waiting:
+            turn, run = heapq.heappop(self._waiting)
+            present = self._turn(run)
+            if present == turn:
+                yield run
+            else:  # turns only move back: whoever is first with an old one waits for the new one
+                heapq.heappush(self._waiting, (present, run))
+
+    def count(self, run: Candidate) -> None:
+        """Note that a run started."""
+        self._of_workspace[run.workspace] += 1
+        self._of_caller[run.requested_by] += 1
+
+    def _turn(self, run: Candidate) -> _Turn:
         priority, confirmed, drift, oldest = order(run)
-        return (
-            priority,
-            confirmed,
-            drift,
-            running_of_workspace.get(run.workspace, 0),
-            running_of_caller.get(run.requested_by, 0),
-            oldest,
-        )
-
-    return sorted(candidates, key=key)
+        by_workspace, by_caller = self._of_workspace[run.workspace], self._of_caller[run.requested_by]
+        return priority, confirmed, drift, by_workspace, by_caller, oldest
 
 
 def explain(run: Run, around: Surroundings) -> Waiting | None:

@@ -2,56 +2,109 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 from iacq import log
-from iacq.domain import placement, queueing
-from iacq.domain.queueing import Candidate
-from iacq.domain.run import Run, Status
-from iacq.domain.slot import PodStatus, Slot, SlotStatus
+from iacq.domain import placement
+from iacq.domain.queueing import Candidate, Turns
+from iacq.domain.run import Status
+from iacq.domain.slot import Slot, SlotStatus
+from iacq.messages import RECONCILE_PODS
+from iacq.services import scaling
 from iacq.services.core import Apart, Core
-from iacq.store import outbox, pods, pools, queue, runs, slots
+from iacq.store import demand, outbox, queue, runs, slots, startable
 from iacq.store.protocol import waiting
 from iacq.store.session import Transaction
+from iacq.store.startable import Reached
 
 logger = log.get(__name__)
 
-
-def dispatch(core: Core) -> int:
-    """Dispatch everything that can start now; returns how many runs got a slot."""
-    dispatched = 0
-    free = core.database.read(slots.listed)
-    if not any(slot.usable or slot.status is SlotStatus.RESERVED for slot in free):
-        return dispatched  # the others give nobody a place; whoever frees one rings again
-    present = Present(slots=free)
-    for candidate in core.database.read(_candidates):
-        if candidate.pool in present.full and candidate.status is not Status.CONFIRMED:
-            continue
-        with Apart(run=candidate.id, workspace=candidate.workspace):
-            dispatched += _dispatch(core, candidate, present)
-    return dispatched
+_PODS = 20
+"""Pods whose free slots are read at once: the fullest ones."""
+_SHORT_AGAIN = 1.0
+"""Seconds after which a pool without a free slot is looked at again by the same control worker."""
 
 
 @dataclass
-class Present:
-    """What one round of dispatching knows."""
+class Remembered:
+    """What a dispatcher keeps between two rounds. It only saves work: a new one dispatches as well."""
 
-    slots: list[Slot]  # as they were after the last step
-    full: set[str] = field(default_factory=set)  # pools without a free slot
+    reached: Mapping[str, Reached] = field(default_factory=dict)  # by pool: how far its long queue was looked at
+    short: dict[str, float] = field(default_factory=dict)  # by pool: when it was found without a free slot, monotonic
 
 
-def _dispatch(core: Core, candidate: Candidate, present: Present) -> bool:
+def dispatch(core: Core, remembered: Remembered | None = None) -> int:
+    """Dispatch everything that can start now; returns how many runs got a slot.
+
+    Where something waits and no slot is free, a reservation is given up at the pool's maximum; below it, pods are
+    asked for.
+    """
+    remembered = remembered or Remembered()
+    dispatched = 0
+    while True:
+        started, more = _dispatch_round(core, remembered)
+        dispatched += started
+        if not (started and more) and not _make_room(core, remembered):
+            return dispatched
+
+
+def _dispatch_round(core: Core, remembered: Remembered) -> tuple[int, bool]:
+    """Dispatch what one look finds; returns how many runs, and whether more may be found."""
+    rooms = Rooms(core=core, open=core.database.read(slots.pools_with_room))
+    turns, reached = core.database.read(_turns, rooms.open, remembered.reached)
+    remembered.reached = reached or {}
+    started = 0
+    for candidate in turns:
+        if candidate.pool not in rooms.open and candidate.status is not Status.CONFIRMED:
+            continue
+        with Apart(run=candidate.id, workspace=candidate.workspace):
+            if _dispatch(core, candidate, rooms):
+                turns.count(candidate)
+                started += 1
+    return started, reached is not None and bool(rooms.open)
+
+
+@dataclass
+class Rooms:
+    """The free slots of each pool: read when the first one is needed, and again when they are used up."""
+
+    core: Core
+    open: set[str]  # pools that may have a free slot
+    known: dict[str, list[Slot]] = field(default_factory=dict)  # all slots of the fullest pods with a free one
+
+    def choose(self, pool: str) -> Slot | None:
+        """Choose a free slot of the pool."""
+        if pool not in self.open:
+            return None
+        chosen = placement.choose_slot(pool, self.known.get(pool, ()))
+        if chosen is None:
+            self.known[pool] = self.core.database.read(slots.with_room, pool, pods=_PODS)
+            chosen = placement.choose_slot(pool, self.known[pool])
+        if chosen is None:
+            self.open.discard(pool)
+        return chosen
+
+    def note(self, slot: Slot, *, taken: bool) -> None:
+        """Note what became of a choice. What is not as it was read, is read again."""
+        if not taken:
+            del self.known[slot.pool]
+            return
+        known = self.known[slot.pool]
+        known[known.index(slot)] = replace(slot, status=SlotStatus.RUNNING)
+
+
+def _dispatch(core: Core, candidate: Candidate, rooms: Rooms) -> bool:
     run = core.database.read(runs.get, candidate.id)
     if run is None or run.status is not candidate.status:
         return False
     bell = core.database.attempt(waiting.dispatch_to_own_slot, run) if run.status is Status.CONFIRMED else None
-    if bell is None and run.pool not in present.full:
-        slot = placement.choose_slot(run.pool, present.slots) or _free_reserved_slot(core, run)
+    if bell is None:
+        slot = rooms.choose(run.pool)
         if slot is None:
-            present.full.add(run.pool)
             return False
         bell = core.database.attempt(waiting.dispatch, run, slot)
-        present.slots = core.database.read(slots.listed)
+        rooms.note(slot, taken=bell is not None)
     if bell is None:
         return False
     core.ring(bell)
@@ -59,33 +112,30 @@ def _dispatch(core: Core, candidate: Candidate, present: Present) -> bool:
     return True
 
 
-def _candidates(tx: Transaction) -> list[Candidate]:
+def _turns(
+    tx: Transaction, pools: Collection[str], after: Mapping[str, Reached]
+) -> tuple[Turns, Mapping[str, Reached] | None]:
+    confirmed = queue.confirmed(tx, pools)
+    found, reached = startable.find(tx, pools, after) if pools else ([], None)
+    if not (confirmed or found):
+        return Turns([], {}, {}), reached
     by_workspace, by_caller = queue.running_counts(tx)
-    return queueing.order_by_share(queue.confirmed(tx) + queue.startable(tx), by_workspace, by_caller)
+    return Turns(confirmed + found, by_workspace, by_caller), reached
 
 
-def _free_reserved_slot(core: Core, run: Run) -> Slot | None:
-    """At the pool's maximum, give up the oldest reservation of an unread plan for this run; returns its slot."""
-    if not core.database.read(_at_maximum, run.pool):
-        return None
-    unread = {found.id: found for found in core.database.read(runs.listed, statuses=[Status.APPLY_PENDING])}
-    present = core.database.read(slots.listed, pool=run.pool)
-    given_up = placement.choose_reservation(run.pool, present, set(unread) - {run.id})
-    if given_up is None or given_up.run_id is None:
-        return None
-    core.database.attempt(waiting.give_up_reservation, unread[given_up.run_id], given_up)
-    logger.info(
-        "its reservation was given up for run %d; its apply will start cold",
-        run.id,
-        extra=log.ids(run=given_up.run_id),
-    )
-    return placement.choose_slot(run.pool, core.database.read(slots.listed, pool=run.pool))
-
-
-def _at_maximum(tx: Transaction, pool: str) -> bool:
-    found = pools.find(tx, pool)
-    online = sum(pod.pool == pool and pod.status == PodStatus.ONLINE for pod in pods.listed(tx))
-    return found is None or online >= found.policy.max_pods
+def _make_room(core: Core, remembered: Remembered) -> bool:
+    """Make room in pools where something waits and no slot is free; tells whether a slot came free."""
+    now, freed = core.clock.monotonic(), 0
+    for pool in core.database.read(demand.short_pools):
+        if now - remembered.short.get(pool, -_SHORT_AGAIN) < _SHORT_AGAIN:
+            continue
+        remembered.short[pool] = now
+        with Apart(pool=pool):
+            decided = scaling.decide(core, pool).scaling
+            freed += scaling.give_up(core, pool, decided.give_up)
+            if decided.create:
+                core.ring_control(RECONCILE_PODS)
+    return freed > 0
 
 
 def resend(core: Core) -> int:

@@ -12,9 +12,10 @@ from sqlalchemy.exc import IntegrityError
 from iacq.domain import pod_failures
 from iacq.domain.pod_failures import PodFailures
 from iacq.domain.pool import Pool, PoolPolicy
-from iacq.errors import Conflict
-from iacq.store.schema import pools
+from iacq.errors import Conflict, NotFound
+from iacq.store.schema import pods, pools, runs, workspaces
 from iacq.store.session import Transaction
+from iacq.store.startable import is_unended
 
 
 def create(tx: Transaction, name: str, policy: PoolPolicy, *, template: Mapping[str, Any] | None = None) -> None:
@@ -87,6 +88,61 @@ def find(tx: Transaction, name: str) -> Pool | None:
     """Return one pool, if there is one of that name."""
     row = tx.execute(sa.select(pools).where(pools.c.name == name)).first()
     return _to_pool(row) if row else None
+
+
+def get(tx: Transaction, name: str) -> Pool:
+    """Return one pool. Raises NotFound."""
+    pool = find(tx, name)
+    if pool is None:
+        raise _not_found(name)
+    return pool
+
+
+def _not_found(name: str) -> NotFound:
+    shown = ascii(name if len(name) <= 60 else name[:57] + "...").strip("'")
+    return NotFound(f"there is no pool {shown}", field="pool", hint="`iacq pool list` shows them")
+
+
+def change(
+    tx: Transaction, name: str, policy: PoolPolicy, *, template: Mapping[str, Any] | None, replace_pods: bool
+) -> Pool:
+    """Give a pool this policy and template; replace_pods: its pods are of an older generation from now on.
+
+    Raises NotFound.
+    """
+    values: dict[str, Any] = {**_policy_values(policy), "template": template, "updated_ms": tx.now}
+    if replace_pods:
+        values["generation"] = pools.c.generation + 1
+    row = tx.execute(pools.update().where(pools.c.name == name).values(**values).returning(*pools.c)).first()
+    if row is None:
+        raise _not_found(name)
+    return _to_pool(row)
+
+
+def hold_alone(tx: Transaction, name: str) -> Pool:
+    """Return a pool that nobody else changes until this transaction ends. Raises NotFound."""
+    if tx.execute(sa.select(pools.c.name).where(pools.c.name == name).with_for_update()).first() is None:
+        raise _not_found(name)
+    return get(tx, name)
+
+
+def delete(tx: Transaction, name: str) -> None:
+    """Remove a pool that nothing belongs to. Raises NotFound, Conflict that names what does."""
+    hold_alone(tx, name)
+    for what, found, hint in (
+        ("workspaces", sa.select(workspaces.c.name).where(workspaces.c.pool == name), "move or delete them first"),
+        (
+            "runs that have not ended",
+            sa.select(runs.c.id).where(sa.text(is_unended()), runs.c.pool == name),
+            "`iacq queue` shows them",
+        ),
+        ("pods", sa.select(pods.c.name).where(pods.c.pool == name), f"`iacq pool update {name} --min 0 --max 0` first"),
+    ):
+        belonging = tx.execute(found.order_by(sa.literal_column("1")).limit(6)).scalars().all()
+        if belonging:
+            named = ", ".join(map(str, belonging[:5])) + (", …" if len(belonging) > 5 else "")
+            raise Conflict(f"pool {name} has {what}: {named}", field="pool", hint=hint)
+    tx.execute(pools.delete().where(pools.c.name == name))
 
 
 def listed(tx: Transaction) -> list[Pool]:

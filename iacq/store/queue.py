@@ -1,107 +1,54 @@
-"""What could start now, and what a waiting run waits for."""
+"""What waits: runs that were confirmed, what is under way, and what a workspace does."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Collection
 
 import sqlalchemy as sa
 
 from iacq.domain import transitions
 from iacq.domain.queueing import Candidate
-from iacq.domain.run import Run, RunType, Status
+from iacq.domain.run import Run, Status
+from iacq.domain.slot import SlotStatus
 from iacq.store import freezes, readable
 from iacq.store import runs as run_rows
-from iacq.store.schema import runs, workspaces
+from iacq.store.schema import runs, slots, workspaces
 from iacq.store.session import Transaction
+from iacq.store.startable import COLUMNS, is_unended, to_candidate
 
-_CHANGING = tuple(kind for kind in RunType if kind.changes_state)
-_LIMIT = 200
-"""Startable runs that are looked at: there are never more free slots than that for long."""
+LIMIT = 300
+"""Confirmed runs that are looked at: there are never more free slots than that for long."""
 
-_CANDIDATE = (
-    runs.c.id,
-    runs.c.workspace_id,
-    runs.c.task_type,
-    runs.c.status,
-    runs.c.pool,
-    runs.c.priority,
-    runs.c.requested_by,
+_UNENDED = sa.text(is_unended())
+_OWN_SLOT = sa.exists().where(
+    slots.c.run_id == runs.c.id, slots.c.status == SlotStatus.RESERVED, slots.c.closed.is_(None)
 )
-
-
-def _to_candidate(row: sa.Row[Any]) -> Candidate:
-    if None in row:
-        raise ValueError("a NULL where none may be")
-    return Candidate(
-        id=row.id,
-        workspace=row.workspace_id,
-        run_type=RunType(row.task_type),
-        status=Status(row.status),
-        pool=row.pool,
-        priority=row.priority,
-        requested_by=row.requested_by,
+_CONFIRMED = (
+    sa.select(*COLUMNS)
+    .where(
+        _UNENDED,
+        runs.c.status == Status.CONFIRMED,
+        runs.c.workspace_id.not_in(sa.select(workspaces.c.name).where(workspaces.c.locked_ms.is_not(None))),
+        runs.c.pool.not_in(freezes.FROZEN_POOLS),
+        sa.or_(runs.c.pool.in_(sa.bindparam("pools", expanding=True)), _OWN_SLOT),
     )
-
-
-def _select_startable() -> sa.Select[Any]:
-    """Select pending runs: plans, and the first state-changing run of each workspace that nothing holds."""
-    other = runs.alias("other")
-    changing = runs.c.task_type.in_(_CHANGING)
-    same_kind = sa.and_(
-        other.c.workspace_id == runs.c.workspace_id,
-        other.c.fence.is_not(None),
-        other.c.task_type.in_(_CHANGING),
-    )
-    active = sa.exists().where(same_kind, other.c.status.in_(sorted(transitions.ACTIVE)))
-    ahead = sa.exists().where(
-        same_kind,
-        other.c.status == Status.PENDING,
-        sa.or_(
-            other.c.priority > runs.c.priority,
-            sa.and_(other.c.priority == runs.c.priority, other.c.id < runs.c.id),
-        ),
-    )
-    locked = sa.exists().where(workspaces.c.name == runs.c.workspace_id, workspaces.c.locked_ms.is_not(None))
-    return (
-        sa.select(*_CANDIDATE)
-        .where(
-            runs.c.status == Status.PENDING,
-            runs.c.fence.is_not(None),
-            sa.or_(~changing, sa.and_(~active, ~ahead, ~locked)),
-            runs.c.pool.not_in(freezes.FROZEN_POOLS),
-        )
-        .order_by(runs.c.priority.desc(), runs.c.id)
-        .limit(_LIMIT)
-    )
-
-
-_STARTABLE = _select_startable()
-_CONFIRMED = sa.select(*_CANDIDATE).where(
-    runs.c.status == Status.CONFIRMED,
-    runs.c.fence.is_not(None),
-    runs.c.workspace_id.not_in(sa.select(workspaces.c.name).where(workspaces.c.locked_ms.is_not(None))),
-    runs.c.pool.not_in(freezes.FROZEN_POOLS),
+    .order_by(runs.c.priority.desc(), runs.c.id)
+    .limit(LIMIT)
 )
 _RUNNING = (
     sa.select(runs.c.workspace_id, runs.c.requested_by, sa.func.count().label("number"))
-    .where(runs.c.status.in_(sorted(transitions.QUEUED | transitions.RUNNING)), runs.c.fence.is_not(None))
+    .where(_UNENDED, runs.c.status.in_(sorted(transitions.QUEUED | transitions.RUNNING)))
     .group_by(runs.c.workspace_id, runs.c.requested_by)
 )
 
 
-def confirmed(tx: Transaction) -> list[Candidate]:
-    """Return confirmed runs that no slot was chosen for, whose workspace is not locked and whose pool is not frozen."""
-    return readable.many(tx, _CONFIRMED, (runs.c.id,), _to_candidate)
+def confirmed(tx: Transaction, pools: Collection[str]) -> list[Candidate]:
+    """Return confirmed runs that could start: in these pools, or in the slot that is kept for them.
 
-
-def startable(tx: Transaction) -> list[Candidate]:
-    """Return pending runs that could start now: plans, and the first state-changing run of each free workspace.
-
-    By priority, then oldest. A person's lock and an active run of the workspace hold state-changing runs only; a freeze
-    of the pool holds all.
+    Those of a locked workspace or a frozen pool are not among them.
     """
-    return readable.many(tx, _STARTABLE, (runs.c.id,), _to_candidate)
+    return readable.many(tx, _CONFIRMED, (runs.c.id,), to_candidate, {"pools": sorted(pools)})
 
 
 def running_counts(tx: Transaction) -> tuple[Counter[str], Counter[str]]:

@@ -35,16 +35,20 @@ def one(tx: Transaction, statement: sa.Executable, given: Mapping[str, Any], mak
 
 
 def many(
-    tx: Transaction, statement: sa.Select[Any], key: tuple[sa.Column[Any], ...], make: Callable[[Any], T]
+    tx: Transaction,
+    statement: sa.Select[Any],
+    key: tuple[sa.Column[Any], ...],
+    make: Callable[[Any], T],
+    given: Mapping[str, Any] | None = None,
 ) -> list[T]:
     """Return what `make` makes of each row; one that is broken is left out, and said so now and then.
 
-    key: the primary key of the table.
+    key: the primary key of the table; given: the parameters of a statement that was built once.
     """
     try:
-        return [make(row) for row in tx.execute(statement)]
+        return [make(row) for row in tx.execute(statement, given)]
     except BROKEN:
-        return list(_one_by_one(tx, statement, key, make))
+        return list(_one_by_one(tx, statement.params(given) if given else statement, key, make))
 
 
 def _one_by_one(

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from iacq.domain.run import Run
 from iacq.domain.slot import Closed, Place, Slot, SlotStatus
-from iacq.store import readable, statement
+from iacq.store import freezes, readable, statement
 from iacq.store.schema import runs, slots
 from iacq.store.session import Raced, Transaction
 from iacq.store.statement import NOW
@@ -163,6 +163,29 @@ def reserved_of_pool(tx: Transaction, pool: str) -> list[Slot]:
     """Return the slots that are kept for runs of a pool."""
     kept = sa.select(slots).join(runs, runs.c.id == slots.c.run_id)
     return readable.many(tx, kept.where(slots.c.status == SlotStatus.RESERVED, runs.c.pool == pool), _KEY, to_slot)
+
+
+_OPEN = sa.and_(slots.c.status == SlotStatus.IDLE, slots.c.closed.is_(None))
+_FULLEST = (
+    sa.select(slots.c.pod_name)
+    .where(slots.c.pool == sa.bindparam("pool"))
+    .group_by(slots.c.pod_name)
+    .having(sa.func.sum(sa.case((_OPEN, 1), else_=0)) > 0)
+    .order_by(sa.func.sum(sa.case((slots.c.status != SlotStatus.IDLE, 1), else_=0)).desc(), slots.c.pod_name)
+    .limit(sa.bindparam("pods", type_=sa.Integer))
+)
+_POOLS_WITH_ROOM = sa.select(slots.c.pool).where(_OPEN, slots.c.pool.not_in(freezes.FROZEN_POOLS)).distinct()
+_WITH_ROOM = sa.select(slots).where(slots.c.pod_name.in_(_FULLEST)).order_by(*_KEY)
+
+
+def with_room(tx: Transaction, pool: str, *, pods: int) -> list[Slot]:
+    """Return all slots of the pods of a pool that have a free one: of the fullest few pods."""
+    return readable.many(tx, _WITH_ROOM, _KEY, to_slot, {"pool": pool, "pods": pods})
+
+
+def pools_with_room(tx: Transaction) -> set[str]:
+    """Name the pools that have a free slot and are not frozen."""
+    return set(tx.execute(_POOLS_WITH_ROOM).scalars())
 
 
 def stale(tx: Transaction) -> list[tuple[Slot, str]]:

@@ -12,6 +12,7 @@ from iacq.errors import Conflict, NotFound
 from iacq.store import readable
 from iacq.store.schema import runs, states, working_states, workspaces
 from iacq.store.session import Transaction
+from iacq.store.startable import is_pending
 
 _SHAPES = {
     "variables": dict,
@@ -87,7 +88,12 @@ def insert(tx: Transaction, workspace: Workspace, *, secrets: bytes | None) -> W
 
 
 def update(tx: Transaction, workspace: Workspace, *, secrets: bytes | None) -> Workspace:
-    """Change a workspace; runs that are enqueued already keep what they were enqueued with."""
+    """Change a workspace; runs that are enqueued already keep what they were enqueued with.
+
+    Those that wait for their plan move to its pool: its runs wait in one line.
+    """
+    moving = runs.update().where(sa.text(is_pending()), runs.c.workspace_id == workspace.name)
+    tx.execute(moving.where(runs.c.pool != workspace.pool).values(pool=workspace.pool))
     row = tx.change_one(
         workspaces.update()
         .where(workspaces.c.name == workspace.name)

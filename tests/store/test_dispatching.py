@@ -5,7 +5,7 @@ from iacq.domain.run import RunType, Status
 from iacq.domain.slot import Closed
 from iacq.services import dispatching
 from iacq.services.core import Core
-from iacq.store import pools, queue, workspaces
+from iacq.store import pools, queue, startable, workspaces
 from iacq.testing.dispatcher import RecordingDispatcher
 from tests.store.world import World
 
@@ -124,8 +124,8 @@ def test_a_reservation_of_a_confirmed_run_is_never_given_up(world: World, core: 
 
 def test_queries_see_only_rows_that_iacq_wrote(world: World) -> None:
     """The fixture puts rows of somebody else beside ours, in every state."""
-    assert world.database.read(queue.confirmed) == []
-    assert world.database.read(queue.startable) == []
+    assert world.database.read(queue.confirmed, ["default"]) == []
+    assert world.database.read(startable.find, ["default"]) == ([], None)
     assert world.database.read(queue.running_counts) == ({}, {})
     assert world.database.read(queue.active_of, "network") is None
     assert world.database.read(queue.first_pending_of, "network") is None

@@ -87,7 +87,7 @@ def test_sentences_name_who_and_what() -> None:
 
 
 def ids(runs: list[Any], workspaces: dict[str, int] | None = None, callers: dict[str, int] | None = None) -> list[int]:
-    return [run.id for run in queueing.order_by_share(runs, workspaces or {}, callers or {})]
+    return [run.id for run in queueing.Turns(runs, workspaces or {}, callers or {})]
 
 
 def test_order_priority_confirmed_drift_oldest() -> None:

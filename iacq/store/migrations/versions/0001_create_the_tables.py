@@ -34,7 +34,7 @@ def _create_or_extend(table: str, *parts: sa.Column[Any] | sa.Constraint, **opti
             op.create_check_constraint(str(part.name), table, part.sqltext)
 
 
-def _create_index(name: str, table: str, columns: list[str], **options: Any) -> None:
+def _create_index(name: str, table: str, columns: list[Any], **options: Any) -> None:
     existing = _existing()
     if existing is None or name not in existing.indexes:
         op.create_index(name, table, columns, **options)
@@ -305,6 +305,32 @@ def upgrade() -> None:
         ),
         postgresql_where=sa.text(
             "fence IS NOT NULL AND (tallied = 0 AND NOT status IN ('pending', 'plan_queued', 'planning') OR tallied = 1 AND status IN ('applied', 'cancelled', 'discarded', 'failed', 'planned_and_finished', 'success'))"
+        ),
+    )
+    _create_index(
+        "ix_iacq_pending_caller",
+        "workspace_tasks",
+        ["pool", "requested_by", "workspace_id", sa.text("priority DESC"), "id"],
+        unique=False,
+        sqlite_where=sa.text("fence IS NOT NULL AND status = 'pending' AND task_type IN ('drift', 'plan')"),
+        postgresql_where=sa.text("fence IS NOT NULL AND status = 'pending' AND task_type IN ('drift', 'plan')"),
+    )
+    _create_index(
+        "ix_iacq_pending_pool",
+        "workspace_tasks",
+        ["pool", "task_type", sa.text("priority DESC"), "id"],
+        unique=False,
+        sqlite_where=sa.text("fence IS NOT NULL AND status = 'pending'"),
+        postgresql_where=sa.text("fence IS NOT NULL AND status = 'pending'"),
+    )
+    _create_index(
+        "ix_iacq_pending_workspace",
+        "workspace_tasks",
+        ["pool", "workspace_id", sa.text("priority DESC"), "id"],
+        unique=False,
+        sqlite_where=sa.text("fence IS NOT NULL AND status = 'pending' AND task_type IN ('destroy', 'plan_and_apply')"),
+        postgresql_where=sa.text(
+            "fence IS NOT NULL AND status = 'pending' AND task_type IN ('destroy', 'plan_and_apply')"
         ),
     )
     _create_index(

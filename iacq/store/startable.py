@@ -1,0 +1,218 @@
+"""What could start now: plans, and the first state-changing run of each workspace that nothing holds.
+
+However much waits, a look costs the same. A few hundred waiting runs are all read. Of more, it reads of each pool the
+first ones of each kind, the next run of each workspace, and the first plan of each caller and workspace: the last two
+by jumping through an index from one key to the next, so that neither ten thousand runs of one caller nor a thousand of
+one workspace hide the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+import sqlalchemy as sa
+
+from iacq.domain import transitions
+from iacq.domain.queueing import Candidate
+from iacq.domain.run import RunType, Status
+from iacq.store import readable
+from iacq.store.schema import is_in, runs, workspaces
+from iacq.store.session import Transaction
+
+ALL = 200
+"""Up to so many waiting runs are all looked at."""
+WINDOW = 50
+"""Of more: so many of each kind, by priority, then oldest."""
+JUMPS = 100
+"""And the next runs of so many workspaces and callers; those behind them at the next look."""
+
+CHANGING = tuple(kind for kind in RunType if kind.changes_state)
+PLANS = tuple(kind for kind in RunType if not kind.changes_state)
+
+COLUMNS = (
+    runs.c.id,
+    runs.c.workspace_id,
+    runs.c.task_type,
+    runs.c.status,
+    runs.c.pool,
+    runs.c.priority,
+    runs.c.requested_by,
+)
+"""What a candidate is made of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reached:
+    """The last keys that a look jumped to: the next one goes on behind them. Empty: it begins again."""
+
+    workspace: str = ""
+    caller: tuple[str, str] = ("", "")  # and workspace
+
+
+BEGINNING = Reached()
+
+
+def to_candidate(row: sa.Row[Any]) -> Candidate:
+    """Make a value of a row with `COLUMNS`."""
+    if None in row:
+        raise ValueError("a NULL where none may be")
+    return Candidate(
+        id=row.id,
+        workspace=row.workspace_id,
+        run_type=RunType(row.task_type),
+        status=Status(row.status),
+        pool=row.pool,
+        priority=row.priority,
+        requested_by=row.requested_by,
+    )
+
+
+def is_pending(of: str = "", *kinds: RunType) -> str:
+    """Write the condition of pending runs (of these kinds), as indexes and questions say it. of: `alias.`.
+
+    Without parameters: SQLite uses an index with a condition only for a question that says the same.
+    """
+    kind = f" AND {is_in(f'{of}task_type', kinds)}" if kinds else ""
+    return f"{of}fence IS NOT NULL AND {of}status = '{Status.PENDING}'{kind}"
+
+
+def is_unended(of: str = "") -> str:
+    """Write the condition of runs that have not ended. of: `alias.`."""
+    return f"{of}fence IS NOT NULL AND {is_in(f'{of}status', set(Status) - transitions.ENDED)}"
+
+
+def is_active(of: str = "") -> str:
+    """Write the condition of the run that holds its workspace. of: `alias.`."""
+    kind, status = is_in(f"{of}task_type", CHANGING), is_in(f"{of}status", transitions.ACTIVE)
+    return f"{of}fence IS NOT NULL AND {kind} AND {status}"
+
+
+def is_held() -> sa.ColumnElement[bool]:
+    """Tell of a state-changing run whether another run of its workspace, or a person, holds it."""
+    other, ahead = runs.alias("other"), runs.alias("ahead")
+    active = sa.exists().where(other.c.workspace_id == runs.c.workspace_id, sa.text(is_active("other.")))
+    # What waits of a workspace waits in one pool: it moves with the workspace.
+    earlier = sa.exists().where(
+        ahead.c.pool == runs.c.pool,
+        ahead.c.workspace_id == runs.c.workspace_id,
+        sa.text(is_pending("ahead.", *CHANGING)),
+        sa.or_(
+            ahead.c.priority > runs.c.priority,
+            sa.and_(ahead.c.priority == runs.c.priority, ahead.c.id < runs.c.id),
+        ),
+    )
+    locked = sa.exists().where(workspaces.c.name == runs.c.workspace_id, workspaces.c.locked_ms.is_not(None))
+    return sa.or_(active, earlier, locked)
+
+
+def _look(at: sa.FromClause) -> sa.Select[Any]:
+    """Select candidates of these ids, each with whether it could start."""
+    can_start = sa.or_(runs.c.task_type.in_(PLANS), ~is_held())
+    return sa.select(*COLUMNS, can_start.label("can_start")).join(at, at.c.id == runs.c.id)
+
+
+def _window(kind: RunType) -> sa.Select[Any]:
+    first = (
+        sa.select(runs.c.id)
+        .where(sa.text(is_pending()), runs.c.pool == sa.bindparam("pool"), runs.c.task_type == kind)
+        .order_by(runs.c.priority.desc(), runs.c.id)
+        .limit(WINDOW)
+        .subquery()
+    )
+    return sa.select(first.c.id)
+
+
+def first_of_each(key: tuple[str, ...], kinds: tuple[RunType, ...]) -> sa.CTE:
+    """Name the first run, by priority, then oldest, of each key of a pool, in the order of the keys.
+
+    Parameters: `pool`; `after_…` for each column of the key: what to begin behind; `jumps`: how many at most.
+    """
+    here, following = runs.alias("here"), runs.alias("following")
+    first = (
+        sa.select(following.c.id)
+        .where(sa.text(is_pending("following.", *kinds)), following.c.pool == sa.bindparam("pool"))
+        .order_by(*(following.c[name] for name in key), following.c.priority.desc(), following.c.id)
+        .limit(1)
+    )
+    after = {name: sa.bindparam(f"after_{name}", type_=sa.String) for name in key}
+    beginning = _behind(first, following, key, after)
+    onwards = _behind(first.correlate(here), following, key, here.c)
+    found = sa.select(beginning.label("id"), sa.literal(1).label("number")).cte("found", recursive=True)
+    return found.union_all(
+        sa.select(onwards, found.c.number + 1)
+        .select_from(found.join(here, here.c.id == found.c.id))
+        .where(found.c.number < sa.bindparam("jumps", type_=sa.Integer))
+    )
+
+
+def _behind(
+    first: sa.Select[Any], following: sa.FromClause, key: tuple[str, ...], at: Any
+) -> sa.ColumnElement[int | None]:
+    """Select what follows a key: the same but for its last column, which is greater; else but for the last two; ...
+
+    SQLite finds each of these in an index, but not `(a, b) > (x, y)`.
+    """
+    nearest = []
+    for same in range(len(key) - 1, -1, -1):
+        equal = (following.c[name] == at[name] for name in key[:same])
+        nearest.append(first.where(*equal, following.c[key[same]] > at[key[same]]).scalar_subquery())
+    return sa.func.coalesce(*nearest, None)
+
+
+def _look_at_each(key: tuple[str, ...], kinds: tuple[RunType, ...]) -> sa.Select[Any]:
+    found = first_of_each(key, kinds)
+    return _look(found).order_by(found.c.number)
+
+
+_SOME = sa.select(runs.c.id).where(sa.text(is_pending())).limit(ALL)
+_EVERY = _look(_SOME.subquery())
+_WINDOWS = _look(sa.union_all(*(_window(kind) for kind in RunType)).subquery())
+_OF_WORKSPACES = _look_at_each(("workspace_id",), CHANGING)
+_OF_CALLERS = _look_at_each(("requested_by", "workspace_id"), PLANS)
+
+
+def find(
+    tx: Transaction, pools: Collection[str], after: Mapping[str, Reached] = MappingProxyType({})
+) -> tuple[list[Candidate], dict[str, Reached] | None]:
+    """Return candidates of these pools, each once and in no order.
+
+    The second value is None if these are all that could start. Else there may be more: look again, behind it.
+    """
+    if len(tx.execute(_SOME).all()) < ALL:
+        every = _read(tx, _EVERY, {})
+        return _startable([run for run in every if run[0].pool in pools]), None
+    looked, reached = [], {}
+    for pool in sorted(pools):
+        found, reached[pool] = _find_in(tx, pool, after.get(pool, BEGINNING))
+        looked += found
+    return _startable(looked), reached
+
+
+_Looked = list[tuple[Candidate, bool]]
+"""Candidates with whether each could start."""
+
+
+def _find_in(tx: Transaction, pool: str, after: Reached) -> tuple[_Looked, Reached]:
+    first = _read(tx, _WINDOWS, {"pool": pool})
+    jumping = {"pool": pool, "jumps": JUMPS}
+    of_workspaces = _read(tx, _OF_WORKSPACES, {**jumping, "after_workspace_id": after.workspace})
+    by, workspace = after.caller
+    of_callers = _read(tx, _OF_CALLERS, {**jumping, "after_requested_by": by, "after_workspace_id": workspace})
+    reached = BEGINNING
+    if len(of_workspaces) >= JUMPS:
+        reached = replace(reached, workspace=of_workspaces[-1][0].workspace)
+    if len(of_callers) >= JUMPS:
+        last = of_callers[-1][0]
+        reached = replace(reached, caller=(last.requested_by, last.workspace))
+    return [*first, *of_workspaces, *of_callers], reached
+
+
+def _read(tx: Transaction, statement: sa.Select[Any], given: dict[str, Any]) -> _Looked:
+    return readable.many(tx, statement, (runs.c.id,), lambda row: (to_candidate(row), bool(row.can_start)), given)
+
+
+def _startable(looked: _Looked) -> list[Candidate]:
+    return list({run.id: run for run, can_start in looked if can_start}.values())
