@@ -45,9 +45,11 @@ from iacq.services import (
     freeze_views,
     key_check,
     pod_orders,
+    pools,
     reencrypting,
     requests,
     retrying,
+    scaling,
     state_changes,
     state_unlocking,
     states,
@@ -59,7 +61,10 @@ from iacq.services.core import Core, load_artifact
 from iacq.services.evidence import Evidence
 from iacq.services.freeze_changes import DEFAULT_ZONE, NewWindow, Until
 from iacq.services.freeze_views import Preview, Shown
+from iacq.services.pools import PoolChange
+from iacq.services.pools import Shown as ShownPool
 from iacq.services.reencrypting import Tally
+from iacq.services.scaling import Decision
 from iacq.services.state_unlocking import Unlock
 from iacq.settings import Settings
 from iacq.store import logs as log_rows
@@ -450,6 +455,36 @@ class Client:
         end = Until(text=fields.text(until, "until"), zone=zone)
         said = fields.text(reason, "reason")
         return freeze_changes.bypass(self._core, pool, until=end, reason=said, by=self._who(by))
+
+    # pools
+
+    def create_pool(self, name: str, given: PoolChange) -> ShownPool:
+        """Store a new pool; what is not given has a default. Raises InvalidInput, Conflict."""
+        return pools.create(self._core, name, given)
+
+    def update_pool(self, name: str, given: PoolChange) -> ShownPool:
+        """Change a pool. Another template, or number of slots, replaces its pods. Raises InvalidInput, NotFound."""
+        return pools.update(self._core, name, given)
+
+    def roll_pool(self, name: str) -> ShownPool:
+        """Let every pod of a pool be replaced by a new one. Raises NotFound."""
+        return pools.roll(self._core, name)
+
+    def delete_pool(self, name: str) -> None:
+        """Remove a pool. Raises NotFound, and Conflict while workspaces, unended runs or pods belong to it."""
+        pools.delete(self._core, name)
+
+    def pool(self, name: str) -> ShownPool:
+        """Return a pool. Raises NotFound."""
+        return pools.show(self._core, name)
+
+    def pools(self) -> Sequence[ShownPool]:
+        """Return all pools by name."""
+        return pools.listed(self._core)
+
+    def explain_scaling(self, name: str) -> Decision:
+        """Decide how many pods a pool should have, from what, and why; nothing is done. Raises NotFound."""
+        return scaling.decide(self._core, name)
 
     # the fleet and states
 

@@ -149,6 +149,7 @@ class Settings:
     stop_grace: float = _setting("30s", "how long a stopping pod lets running phases end", duration)
     plan_expires: float = _setting("7d", "after which an unconfirmed plan is discarded", positive_duration)
     reserve_for: float = _setting("24h", "how long a slot is kept for an unconfirmed plan", duration)
+    pod_idle_grace: float = _setting("5m", "how long an idle pod is kept, in pools that say nothing else", duration)
     workdir_keep: float = _setting("1h", "how long the directory of a failed run is kept", duration)
     disk_floor: int = _setting("1GiB", "free space below which a run does not start", size)
     max_source: int = _setting("64MiB", "largest packed source", size)
@@ -198,6 +199,11 @@ class Described:
     variable: str
     default: str | None  # as it would be written; None: see the meaning
     meaning: str
+
+
+def secret_variables() -> frozenset[str]:
+    """Name the variables whose values nobody may see."""
+    return frozenset(PREFIX + entry.name.upper() for entry in dataclasses.fields(Settings) if entry.metadata["secret"])
 
 
 def described() -> list[Described]:

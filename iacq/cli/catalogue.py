@@ -47,6 +47,8 @@ SECTIONS: Mapping[str, Mapping[str, Entry]] = {
     "The system": {
         "pod": _entry("pods:pod", "Worker pods: list, drain, delete."),
         "pods": _entry("pods:list_pods", "List pods (short for pod list)."),
+        "pool": _entry("pool:pool", "Pools of pods: create, list, show, update, roll, delete."),
+        "scale": _entry("pool:scale", "How many pods a pool should have, and why."),
         "slot": _entry("fleet:slot", "Slots of pods."),
         "slots": _entry("fleet:list_slots", "List slots (short for slot list)."),
         "freeze": _entry("freeze:freeze", "When nothing may run in a pool: windows, now, and the way around."),

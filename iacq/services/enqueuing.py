@@ -186,13 +186,13 @@ def _store(
     packed: bytes | None,
 ) -> Run:
     auto_apply = workspace.auto_apply if request.auto_apply is None else request.auto_apply
-    workspaces.hold(tx, workspace.name)
+    pool = workspaces.hold(tx, workspace.name).pool
     run = runs.insert(
         tx,
         NewRun(
             workspace=workspace.name,
             run_type=request.run_type,
-            pool=workspace.pool,
+            pool=pool,
             priority=request.priority,
             auto_apply=auto_apply and request.run_type.changes_state,
             message=request.message,

@@ -93,25 +93,25 @@ def decide(core: Core, name: str) -> Decision:
     return Decision(inputs=seen, scaling=decided)
 
 
-def scale(core: Core, manager: Pods, name: str) -> Decision:
+def scale(core: Core, manager: Pods, pool: Pool) -> Decision:
     """Bring a pool to its size. Doing it again, or twice at once, changes nothing more. Raises NotFound.
 
     What is to start is not started beyond what was seen: of two that saw the same lack, one starts each pod. What is
     to go, goes only if nothing is held in it then.
     """
-    decision = decide(core, name)
+    decision = decide(core, pool.name)
     wanted = decision.scaling
     if wanted.create or wanted.drain or wanted.give_up:
         why = {reason.code: reason.text for reason in decision.explain()}
-        logger.info("%s; %s", why["result"], why["rule"], extra=log.ids(pool=name))
+        logger.info("%s; %s", why["result"], why["rule"], extra=log.ids(pool=pool.name))
     for existing in range(wanted.capacity.existing, wanted.capacity.existing + wanted.create):
-        with Apart(pool=name):
+        with Apart(pool=pool.name):
             if manager.create_pod(decision.inputs.pool, existing=existing) is None:
                 break
     for pod in wanted.drain:
         with Apart(pod=pod):
             manager.drain_pod(pod, reason="the pool needs fewer pods")
-    if give_up(core, name, wanted.give_up):
+    if give_up(core, pool.name, wanted.give_up):
         core.ring_control(DISPATCH)
     return decision
 

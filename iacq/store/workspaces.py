@@ -128,10 +128,10 @@ def _not_found(name: str) -> NotFound:
     )
 
 
-def hold(tx: Transaction, name: str) -> None:
-    """Keep a workspace from being deleted until this transaction ends. Raises NotFound if it is gone."""
+def hold(tx: Transaction, name: str) -> Workspace:
+    """Keep a workspace from being deleted, or moved, until this transaction ends. Raises NotFound if it is gone."""
     tx.execute(sa.select(workspaces.c.name).where(workspaces.c.name == name).with_for_update(read=True))
-    get(tx, name)
+    return get(tx, name)
 
 
 def hold_alone(tx: Transaction, name: str) -> None:
