@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from iacq.domain.run import Run, RunType, Status
 from iacq.domain.workspace import Workspace
@@ -43,6 +45,9 @@ class Surroundings:
     pods: int  # online pods of the pool
     control_seen: bool  # a control worker answered lately
     frozen: str | None = None  # until when its pool is frozen, and why; None: it is not
+    starting_since: int | None = None  # ms: when the pod was asked for that starts for longest; None: none starts
+    maximum: int | None = None  # pods of the pool, if it has as many; None: there may be more
+    overtaken_by: int | None = None  # a younger run that goes first: fewer of its workspace or its caller are running
 
 
 def order(run: Run | Candidate) -> tuple[int, int, int, int]:
@@ -58,7 +63,10 @@ def order(run: Run | Candidate) -> tuple[int, int, int, int]:
 _Turn = tuple[int, int, int, int, int, int]
 
 
-class Turns:
+_Waits = TypeVar("_Waits", Run, Candidate)
+
+
+class Turns(Generic[_Waits]):
     """Startable runs in turn: priority, then the fewest running (of the workspace, then the caller), then oldest.
 
     An iterator; `count` what started, and the others of its workspace and caller move back.
@@ -66,16 +74,16 @@ class Turns:
 
     def __init__(
         self,
-        candidates: Iterable[Candidate],
+        candidates: Iterable[_Waits],
         running_of_workspace: Mapping[str, int],
         running_of_caller: Mapping[str, int],
     ) -> None:
         self._of_workspace = Counter(running_of_workspace)
         self._of_caller = Counter(running_of_caller)
-        self._waiting = [(self._turn(run), run) for run in candidates]
+        self._waiting: list[tuple[_Turn, _Waits]] = [(self._turn(run), run) for run in candidates]
         heapq.heapify(self._waiting)
 
-    def __iter__(self) -> Iterator[Candidate]:
+    def __iter__(self) -> Iterator[_Waits]:
         while self._waiting:
             turn, run = heapq.heappop(self._waiting)
             present = self._turn(run)
@@ -84,15 +92,28 @@ class Turns:
             else:  # turns only move back: whoever is first with an old one waits for the new one
                 heapq.heappush(self._waiting, (present, run))
 
-    def count(self, run: Candidate) -> None:
+    def count(self, run: _Waits) -> None:
         """Note that a run started."""
         self._of_workspace[run.workspace] += 1
         self._of_caller[run.requested_by] += 1
 
-    def _turn(self, run: Candidate) -> _Turn:
+    def _turn(self, run: _Waits) -> _Turn:
         priority, confirmed, drift, oldest = order(run)
         by_workspace, by_caller = self._of_workspace[run.workspace], self._of_caller[run.requested_by]
         return priority, confirmed, drift, by_workspace, by_caller, oldest
+
+
+def find_overtaken(in_turn: Iterable[Run | Candidate]) -> dict[int, int]:
+    """Return who goes after a younger one of the same rank, because of their shares: run → the youngest before it."""
+    youngest: dict[tuple[int, int, int], int] = {}
+    overtaken = {}
+    for run in in_turn:
+        *rank, number = order(run)
+        before = youngest.get((rank[0], rank[1], rank[2]), 0)
+        if before > number:
+            overtaken[number] = before
+        youngest[rank[0], rank[1], rank[2]] = max(before, number)
+    return overtaken
 
 
 def explain(run: Run, around: Surroundings) -> Waiting | None:
@@ -140,8 +161,20 @@ def _capacity(around: Surroundings) -> Waiting:
         return Waiting(
             code="no_control", text="no control worker is running: start `iacq up` (or `iacq worker control`)"
         )
+    if around.free_slots:
+        return Waiting(code="claim", text="about to be dispatched")
+    if around.starting_since is not None:
+        return Waiting(code="starting_pod", text=f"a pod is starting, since {_clock(around.starting_since)}")
     if around.pods == 0:
         return Waiting(code="no_agent", text="no pod is online yet")
-    if around.free_slots == 0:
-        return Waiting(code="no_free_slot", text="every slot is in use")
-    return Waiting(code="claim", text="about to be dispatched")
+    if around.overtaken_by is not None:
+        text = f"run {around.overtaken_by} goes first: fewer of its workspace, or of its caller, are running"
+        return Waiting(code="fair_share", text=text)
+    if around.maximum is not None:
+        text = f"every slot is in use, and the pool has its maximum of {around.maximum} pods"
+        return Waiting(code="pool_at_maximum", text=text)
+    return Waiting(code="no_free_slot", text="every slot is in use")
+
+
+def _clock(ms: int) -> str:
+    return dt.datetime.fromtimestamp(ms / 1000, dt.UTC).strftime("%H:%M:%S UTC")

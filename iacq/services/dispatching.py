@@ -114,7 +114,7 @@ def _dispatch(core: Core, candidate: Candidate, rooms: Rooms) -> bool:
 
 def _turns(
     tx: Transaction, pools: Collection[str], after: Mapping[str, Reached]
-) -> tuple[Turns, Mapping[str, Reached] | None]:
+) -> tuple[Turns[Candidate], Mapping[str, Reached] | None]:
     confirmed = queue.confirmed(tx, pools)
     found, reached = startable.find(tx, pools, after) if pools else ([], None)
     if not (confirmed or found):

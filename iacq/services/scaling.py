@@ -16,7 +16,7 @@ from iacq.domain.scaling_reasons import Reason
 from iacq.domain.slot import SlotStatus
 from iacq.messages import DISPATCH
 from iacq.services.core import Apart, Core
-from iacq.store import counts, demand, pods, pools, runs, slots
+from iacq.store import counts, demand, freezes, pods, pools, runs, slots
 from iacq.store.protocol import waiting
 from iacq.store.session import Transaction
 
@@ -74,7 +74,7 @@ def look(tx: Transaction, name: str) -> Inputs:
         pool=pool,
         demand=demand.count(tx, name, at_most=most),
         pods=pods.of_pool(tx, name),
-        frozen=False,
+        frozen=freezes.is_frozen(tx, name),
         now=now,
     )
 

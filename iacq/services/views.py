@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections import Counter
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from iacq.domain import queueing, transitions
-from iacq.domain.queueing import Surroundings, Waiting
+from iacq.domain.queueing import Surroundings, Turns, Waiting
 from iacq.domain.run import Phase, Run, Status
 from iacq.domain.slot import Pod, PodStatus, Slot
 from iacq.domain.workspace import Workspace
 from iacq.errors import IacqError
 from iacq.services.core import Core
 from iacq.services.evidence import Evidence
-from iacq.store import control, freezes, pods, runs, slots, workspaces
+from iacq.store import control, counts, freezes, pools, runs, startable, workspaces
 from iacq.store import queue as queue_rows
 from iacq.store.session import Transaction
 from iacq.store.states import StateVersion
@@ -38,15 +38,37 @@ def waiting_of(core: Core, run: Run) -> Waiting | None:
 def _surroundings(tx: Transaction, run: Run) -> Surroundings:
     active = queue_rows.active_of(tx, run.workspace)
     ahead = queue_rows.first_pending_of(tx, run.workspace)
+    found, _ = startable.find(tx, [run.pool])
+    turns = Turns(found, *queue_rows.running_counts(tx))
     return Surroundings(
         workspace=_workspace_of(tx, run),
         active=_other(active, run),
         ahead=_other(ahead, run),
-        free_slots=sum(slot.usable for slot in slots.listed(tx, pool=run.pool)),
-        pods=sum(pod.pool == run.pool and pod.status == PodStatus.ONLINE for pod in pods.listed(tx)),
         control_seen=control.seen_within(tx, ms=CONTROL_SILENT_MS),
         frozen=freezes.sentences(tx, pool=run.pool).get(run.pool),
+        overtaken_by=queueing.find_overtaken(turns).get(run.id),
+        **_capacity(tx)(run.pool),
     )
+
+
+def _capacity(tx: Transaction) -> Callable[[str], dict[str, Any]]:
+    """Return what tells what a pool could give to a run: these fields of `Surroundings`."""
+    numbers, free, starting = counts.pods_by_status(tx), counts.free_slots(tx), counts.starting_since(tx)
+    most = {pool.name: pool.policy.max_pods for pool in pools.listed(tx)}
+
+    def of(pool: str) -> dict[str, Any]:
+        existing = sum(
+            number for (name, status), number in numbers.items() if name == pool and status != PodStatus.OFFLINE
+        )
+        maximum = most.get(pool)
+        return {
+            "free_slots": free.get(pool, 0),
+            "pods": int(numbers.get((pool, PodStatus.ONLINE), 0)),
+            "starting_since": starting.get(pool),
+            "maximum": maximum if maximum and existing >= maximum else None,
+        }
+
+    return of
 
 
 def _workspace_of(tx: Transaction, run: Run) -> Workspace | None:
@@ -69,8 +91,13 @@ def explain_all(tx: Transaction) -> list[tuple[Run, Waiting | None]]:
     pending = [run for run in changing if run.status is Status.PENDING]
     ahead = {run.workspace: run for run in reversed(pending)}
     locked = {found.name: found for found in workspaces.locked(tx)}
-    free = Counter(slot.pool for slot in slots.listed(tx) if slot.usable)
-    online = Counter(pod.pool for pod in pods.listed(tx) if pod.status == PodStatus.ONLINE)
+    capacity = _capacity(tx)
+    by_workspace, by_caller = queue_rows.running_counts(tx)
+    overtaken = {
+        number: before
+        for waiting in _startable_by_pool(unended, active, ahead, locked).values()
+        for number, before in queueing.find_overtaken(Turns(waiting, by_workspace, by_caller)).items()
+    }
     control_seen = control.seen_within(tx, ms=CONTROL_SILENT_MS)
     frozen = freezes.sentences(tx)
 
@@ -79,13 +106,25 @@ def explain_all(tx: Transaction) -> list[tuple[Run, Waiting | None]]:
             workspace=locked.get(run.workspace),
             active=_other(active.get(run.workspace), run),
             ahead=_other(ahead.get(run.workspace), run),
-            free_slots=free[run.pool],
-            pods=online[run.pool],
             control_seen=control_seen,
             frozen=frozen.get(run.pool),
+            overtaken_by=overtaken.get(run.id),
+            **capacity(run.pool),
         )
 
     return [(run, queueing.explain(run, around(run))) for run in unended]
+
+
+def _startable_by_pool(
+    unended: list[Run], active: Mapping[str, Run], ahead: Mapping[str, Run], locked: Container[str]
+) -> dict[str, list[Run]]:
+    """Pick what could start now, as `store.startable` does."""
+    found: dict[str, list[Run]] = {}
+    for run in unended:
+        first = ahead.get(run.workspace) == run and run.workspace not in active and run.workspace not in locked
+        if run.status is Status.PENDING and (first or not run.run_type.changes_state):
+            found.setdefault(run.pool, []).append(run)
+    return found
 
 
 def _other(found: Run | None, run: Run) -> Run | None:

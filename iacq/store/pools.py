@@ -13,7 +13,7 @@ from iacq.domain import pod_failures
 from iacq.domain.pod_failures import PodFailures
 from iacq.domain.pool import Pool, PoolPolicy
 from iacq.errors import Conflict, NotFound
-from iacq.store.schema import pods, pools, runs, workspaces
+from iacq.store.schema import freeze_windows, pods, pools, runs, workspaces
 from iacq.store.session import Transaction
 from iacq.store.startable import is_unended
 
@@ -142,6 +142,7 @@ def delete(tx: Transaction, name: str) -> None:
         if belonging:
             named = ", ".join(map(str, belonging[:5])) + (", …" if len(belonging) > 5 else "")
             raise Conflict(f"pool {name} has {what}: {named}", field="pool", hint=hint)
+    tx.execute(freeze_windows.delete().where(freeze_windows.c.pool == name))
     tx.execute(pools.delete().where(pools.c.name == name))
 
 

@@ -180,7 +180,7 @@ def test_the_reasons_say_inputs_rule_and_result(fleet: Fleet) -> None:
 def test_what_is_counted_is_what_the_rows_say(world: World) -> None:
     """docs/failures.md 19: neither does what was picked up vanish, nor count what could not start."""
     picked = random.Random(7)
-    for _ in range(25):
+    for _ in range(8):
         _clear(world)
         rows = _random_rows(picked)
         enqueue(world, rows)

@@ -46,6 +46,11 @@ def code(status: Status, *, run_type: RunType = RunType.PLAN_AND_APPLY, **around
         (Status.PENDING, {"pods": 0, "free_slots": 0}, "no_agent"),
         (Status.PENDING, {"free_slots": 0}, "no_free_slot"),
         (Status.CONFIRMED, {"free_slots": 0}, "no_free_slot"),
+        (Status.PENDING, {"free_slots": 0, "maximum": 2}, "pool_at_maximum"),
+        (Status.PENDING, {"free_slots": 0, "maximum": 2, "overtaken_by": 9}, "fair_share"),
+        (Status.PENDING, {"free_slots": 0, "maximum": 2, "starting_since": 5}, "starting_pod"),
+        (Status.PENDING, {"free_slots": 0, "pods": 0, "starting_since": 5}, "starting_pod"),
+        (Status.PENDING, {"overtaken_by": 9, "maximum": 2}, "claim"),
         (Status.PENDING, {}, "claim"),
         (Status.PENDING, {"workspace": None}, "claim"),
     ],
@@ -84,6 +89,9 @@ def test_sentences_name_who_and_what() -> None:
     assert "iacq show 7" in text(active=INTERRUPTED)
     assert "run 8 (pending)" in text(ahead=AHEAD)
     assert "iacq up" in text(control_seen=False)
+    assert "maximum of 2 pods" in text(free_slots=0, maximum=2)
+    assert "run 9 goes first" in text(free_slots=0, overtaken_by=9)
+    assert text(free_slots=0, starting_since=3_661_000).endswith("since 01:01:01 UTC")
 
 
 def ids(runs: list[Any], workspaces: dict[str, int] | None = None, callers: dict[str, int] | None = None) -> list[int]:
@@ -112,3 +120,28 @@ def test_fair_share_fewest_running_of_the_workspace_then_of_the_caller_then_olde
     ]
     assert ids(runs, {"busy": 1}, {"busy-caller": 2}) == [3, 4, 2, 1]
     assert ids([dataclasses.replace(runs[0], priority=1), *runs[1:]], {"busy": 9}) == [1, 2, 3, 4]
+
+
+def test_who_started_moves_the_others_of_its_workspace_and_caller_back() -> None:
+    runs = [
+        samples.run(id=1, workspace="a", requested_by="alice"),
+        samples.run(id=2, workspace="b", requested_by="alice"),
+        samples.run(id=3, workspace="c", requested_by="bob"),
+        samples.run(id=4, workspace="a", requested_by="carol"),
+    ]
+    turns = queueing.Turns(runs, {}, {})
+    found = []
+    for run in turns:
+        found.append(run.id)
+        turns.count(run)
+    assert found == [1, 3, 2, 4]
+
+
+def test_who_is_overtaken_by_a_younger_one() -> None:
+    runs = [
+        samples.run(id=1, workspace="busy"),
+        samples.run(id=2, workspace="free"),
+        samples.run(id=3, workspace="free", priority=1),
+        samples.run(id=4, workspace="free", run_type=RunType.DRIFT),
+    ]
+    assert queueing.find_overtaken(queueing.Turns(runs, {"busy": 1}, {})) == {1: 2}
