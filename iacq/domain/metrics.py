@@ -54,6 +54,8 @@ CATALOGUE: dict[str, Described] = {
         GAUGE, "pool reason", "age of the oldest of them since it was enqueued or confirmed, in seconds"
     ),
     "iacq_pods": _described(GAUGE, "pool status", "pods: online, draining, offline"),
+    "iacq_pods_desired": _described(GAUGE, "pool", "pods that the pool should have now"),
+    "iacq_pods_needed": _described(GAUGE, "pool", "the same without its minimum and maximum, and without freezes"),
     "iacq_slots": _described(GAUGE, "pool status", "slots: idle, running, reserved"),
     "iacq_slots_closed": _described(GAUGE, "pool reason", "slots that get no work, by why"),
     "iacq_outbox_bells": _described(GAUGE, "", "doorbells that no slot has answered yet"),

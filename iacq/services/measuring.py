@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from iacq.domain import tally, transitions
 from iacq.domain.metrics import Metric, Sample
 from iacq.errors import Unavailable
-from iacq.services import views
+from iacq.services import scaling, views
 from iacq.services.core import Core
 from iacq.store import control, counts, totals
 from iacq.store.session import Transaction
@@ -56,12 +56,22 @@ def _read(tx: Transaction) -> list[Metric]:
         _series("iacq_setbacks_total", {(cause,): setbacks.get(cause, 0) for cause in transitions.SETBACKS}),
         *_unended(tx),
         _series("iacq_pods", counts.pods_by_status(tx)),
+        *_wanted(tx),
         _series("iacq_slots", counts.slots_by_status(tx)),
         _series("iacq_slots_closed", counts.closed_slots(tx)),
         _single("iacq_outbox_bells", bells),
         _single("iacq_outbox_oldest_seconds", oldest / 1000),
         _silence("iacq_control_silent_seconds", control_silent),
         _silence("iacq_beat_silent_seconds", beat_silent),
+    ]
+
+
+def _wanted(tx: Transaction) -> list[Metric]:
+    """Say how many pods each pool should have, and how many its runs need."""
+    desired = {(name,): found for name, found in scaling.desired_pods(tx).items()}
+    return [
+        _series("iacq_pods_desired", {pool: found.pods for pool, found in desired.items()}),
+        _series("iacq_pods_needed", {pool: found.needed for pool, found in desired.items()}),
     ]
 
 

@@ -11,7 +11,7 @@ from iacq.domain import placement, scaling_reasons
 from iacq.domain import scaling as domain
 from iacq.domain.pool import Demand, Pool, PoolPod
 from iacq.domain.run import Status
-from iacq.domain.scaling import Scaling
+from iacq.domain.scaling import Desired, Scaling
 from iacq.domain.scaling_reasons import Reason
 from iacq.domain.slot import SlotStatus
 from iacq.messages import DISPATCH
@@ -68,15 +68,27 @@ class Decision:
 def look(tx: Transaction, name: str) -> Inputs:
     """Read what the size of a pool depends on. Raises NotFound."""
     pool = pools.get(tx, name)
-    most = max(_COUNTED, pool.policy.max_pods * pool.policy.slots_per_pod)
     now = counts.now_ms(tx)
     return Inputs(
         pool=pool,
-        demand=demand.count(tx, name, at_most=most),
+        demand=_count(tx, pool),
         pods=pods.of_pool(tx, name),
         frozen=freezes.is_frozen(tx, name),
         now=now,
     )
+
+
+def _count(tx: Transaction, pool: Pool) -> Demand:
+    return demand.count(tx, pool.name, at_most=max(_COUNTED, pool.policy.max_pods * pool.policy.slots_per_pod))
+
+
+def desired_pods(tx: Transaction) -> dict[str, Desired]:
+    """Return by pool how many pods it should have. Cheaper than a decision: what exists is not looked at."""
+    frozen = freezes.sentences(tx)
+    return {
+        pool.name: domain.calculate_desired_pods(pool.policy, _count(tx, pool), frozen=pool.name in frozen)
+        for pool in pools.listed(tx)
+    }
 
 
 def decide(core: Core, name: str) -> Decision:

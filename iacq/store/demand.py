@@ -10,9 +10,9 @@ from iacq.domain import pool as domain
 from iacq.domain import transitions
 from iacq.domain.pool import Demand
 from iacq.domain.run import Status
-from iacq.domain.slot import SlotStatus
+from iacq.domain.slot import PodStatus, SlotStatus
 from iacq.store import freezes
-from iacq.store.schema import pools, runs, slots, workspaces
+from iacq.store.schema import pods, pools, runs, slots, workspaces
 from iacq.store.session import Transaction
 from iacq.store.startable import CHANGING, PLANS, first_of_each, is_held, is_pending, is_unended
 
@@ -71,12 +71,17 @@ def _short_pools() -> sa.Select[Any]:
         sa.text(is_unended(f"{runs.name}.")), runs.c.status == Status.CONFIRMED, runs.c.pool == mine
     )
     room = sa.exists().where(slots.c.pool == mine, slots.c.status == SlotStatus.IDLE, slots.c.closed.is_(None))
-    return sa.select(mine).where(sa.or_(waits, confirmed), ~room, mine.not_in(freezes.FROZEN_POOLS)).order_by(mine)
+    reserved = sa.exists().where(slots.c.pool == mine, slots.c.status == SlotStatus.RESERVED)
+    present = sa.select(sa.func.count()).where(pods.c.pool == mine, pods.c.status != PodStatus.OFFLINE)
+    remedy = sa.or_(reserved, present.scalar_subquery() < pools.c.max_pods)
+    return (
+        sa.select(mine).where(sa.or_(waits, confirmed), ~room, remedy, mine.not_in(freezes.FROZEN_POOLS)).order_by(mine)
+    )
 
 
 _SHORT_POOLS = _short_pools()
 
 
 def short_pools(tx: Transaction) -> list[str]:
-    """Name the pools in which something waits and no slot is free, unless a freeze holds it."""
+    """Name the pools in which something waits and no slot is free, though a pod or a reservation could change that."""
     return list(tx.execute(_SHORT_POOLS).scalars())

@@ -9,7 +9,9 @@ from pathlib import Path
 from tests.bench import (
     client,
     commands,
+    dispatch,
     figure,
+    fleet,
     hot_path,
     idle,
     inits,
@@ -37,6 +39,9 @@ BENCHMARKS: dict[str, tuple[Callable[[Space], Iterator[Figure]], bool]] = {
     "commands": (commands.measure, False),
     "metrics-sqlite": (metrics.measure, False),
     "metrics-postgresql": (metrics.measure, True),
+    "dispatch-sqlite": (dispatch.measure, False),
+    "dispatch-postgresql": (dispatch.measure, True),
+    "fleet": (fleet.measure, True),
     "source": (source.measure, False),
     "source-postgresql": (source.measure, True),
 }

@@ -20,9 +20,9 @@ def measure(space: Space) -> Iterator[Figure]:
         for run in [system.client.enqueue("once", "plan") for _ in range(2 * SLOTS)]:  # as a used pod
             system.wait(run, Status.SUCCESS)
         pod = _pod(system.up)
-        before = _cpu_seconds(pod)
+        before = cpu_seconds(pod)
         threading.Event().wait(_SECONDS)
-        percent = (_cpu_seconds(pod) - before) / _SECONDS * 100
+        percent = (cpu_seconds(pod) - before) / _SECONDS * 100
         memory = sum(_pss_kb(pid) for pid in pod) / 1000
     yield Figure(name="idle_pod_memory", value=memory, unit="MB PSS", goal=220)
     yield Figure(name="idle_pod_cpu", value=percent, unit="% of a core", goal=1)
@@ -34,7 +34,8 @@ def _pod(up: int) -> list[int]:
     return [agent.pid, *(one.pid for one in processes.descendants(agent.pid))]
 
 
-def _cpu_seconds(pids: list[int]) -> float:
+def cpu_seconds(pids: list[int]) -> float:
+    """Return what these processes have used, in seconds of a processor."""
     ticks = 0
     for pid in pids:
         words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

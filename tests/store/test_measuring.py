@@ -5,13 +5,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from iacq.adapters import prometheus
 from iacq.domain import metrics
+from iacq.domain.pool import PoolPolicy
 from iacq.domain.queueing import order
 from iacq.domain.run import RunType, Status
 from iacq.domain.slot import Closed
 from iacq.services import measuring, tallying, views
 from iacq.services.core import Core
 from iacq.settings import Settings
-from iacq.store import control, pods, slots, workspaces
+from iacq.store import control, pods, pools, slots, workspaces
 from iacq.store.protocol import owning
 from iacq.testing.core import make_core
 from tests.store.world import POD, World
@@ -153,3 +154,12 @@ def test_a_database_that_is_away_is_said(tmp_path) -> None:
     assert prometheus.render([metric]).endswith("iacq_database_up 0.0\n")
     (fault,) = measuring.find_faults(away)
     assert "the database does not answer" in fault
+
+
+def test_how_many_pods_a_pool_should_have(world: World, core: Core) -> None:
+    world.do(pools.create, "build", PoolPolicy(min_pods=1, max_pods=2, slots_per_pod=1))
+    for number in range(3):
+        world.enqueue(f"w{number}", pool="build")
+    found = scrape(core)
+    assert found["iacq_pods_desired"][("build",)] == 2
+    assert found["iacq_pods_needed"][("build",)] == 3
