@@ -51,38 +51,38 @@ def dispatch(core: Core, remembered: Remembered | None = None) -> int:
 
 def _dispatch_round(core: Core, remembered: Remembered) -> tuple[int, bool]:
     """Dispatch what one look finds; returns how many runs, and whether more may be found."""
-    rooms = Rooms(core=core, open=core.database.read(slots.pools_with_room))
-    turns, reached = core.database.read(_turns, rooms.open, remembered.reached)
+    rooms = Rooms(core=core, free=core.database.read(slots.free_by_pool))
+    turns, reached = core.database.read(_turns, rooms.free, remembered.reached)
     remembered.reached = reached or {}
     started = 0
     for candidate in turns:
-        if candidate.pool not in rooms.open and candidate.status is not Status.CONFIRMED:
+        if candidate.pool not in rooms.free and candidate.status is not Status.CONFIRMED:
             continue
         with Apart(run=candidate.id, workspace=candidate.workspace):
             if _dispatch(core, candidate, rooms):
                 turns.count(candidate)
                 started += 1
-    return started, reached is not None and bool(rooms.open)
+    return started, reached is not None and bool(rooms.free)
 
 
 @dataclass
 class Rooms:
-    """The free slots of each pool: read when the first one is needed, and again when they are used up."""
+    """The free slots of each pool: read when the first one is needed, and again when those are used up."""
 
     core: Core
-    open: set[str]  # pools that may have a free slot
+    free: dict[str, int]  # how many, by pool; one without any is not there
     known: dict[str, list[Slot]] = field(default_factory=dict)  # all slots of the fullest pods with a free one
 
     def choose(self, pool: str) -> Slot | None:
         """Choose a free slot of the pool."""
-        if pool not in self.open:
+        if pool not in self.free:
             return None
         chosen = placement.choose_slot(pool, self.known.get(pool, ()))
         if chosen is None:
             self.known[pool] = self.core.database.read(slots.with_room, pool, pods=_PODS)
             chosen = placement.choose_slot(pool, self.known[pool])
         if chosen is None:
-            self.open.discard(pool)
+            del self.free[pool]
         return chosen
 
     def note(self, slot: Slot, *, taken: bool) -> None:
@@ -92,6 +92,9 @@ class Rooms:
             return
         known = self.known[slot.pool]
         known[known.index(slot)] = replace(slot, status=SlotStatus.RUNNING)
+        self.free[slot.pool] -= 1
+        if not self.free[slot.pool]:
+            del self.free[slot.pool]
 
 
 def _dispatch(core: Core, candidate: Candidate, rooms: Rooms) -> bool:

@@ -14,7 +14,7 @@ from iacq.domain.workspace import Workspace
 from iacq.errors import IacqError
 from iacq.services.core import Core
 from iacq.services.evidence import Evidence
-from iacq.store import control, counts, freezes, pools, runs, startable, workspaces
+from iacq.store import control, counts, freezes, pools, runs, slots, startable, workspaces
 from iacq.store import queue as queue_rows
 from iacq.store.session import Transaction
 from iacq.store.states import StateVersion
@@ -53,7 +53,7 @@ def _surroundings(tx: Transaction, run: Run) -> Surroundings:
 
 def _capacity(tx: Transaction) -> Callable[[str], dict[str, Any]]:
     """Return what tells what a pool could give to a run: these fields of `Surroundings`."""
-    numbers, free, starting = counts.pods_by_status(tx), counts.free_slots(tx), counts.starting_since(tx)
+    numbers, free, starting = counts.pods_by_status(tx), slots.free_by_pool(tx), counts.starting_since(tx)
     most = {pool.name: pool.policy.max_pods for pool in pools.listed(tx)}
 
     def of(pool: str) -> dict[str, Any]:

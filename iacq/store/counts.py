@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from iacq.domain.slot import PodStatus, SlotStatus
+from iacq.domain.slot import PodStatus
 from iacq.store.schema import outbox, pods, slots
 from iacq.store.session import Transaction
 
@@ -31,14 +31,6 @@ def pods_by_status(tx: Transaction) -> Pairs:
 def slots_by_status(tx: Transaction) -> Pairs:
     """Count slots by pool and status."""
     return _pairs(tx, slots.c.pool, slots.c.status)
-
-
-def free_slots(tx: Transaction) -> dict[str, int]:
-    """Count by pool the slots that a run could get now."""
-    free = sa.select(slots.c.pool, sa.func.count().label("number")).where(
-        slots.c.status == SlotStatus.IDLE, slots.c.closed.is_(None)
-    )
-    return {row.pool: row.number for row in tx.execute(free.group_by(slots.c.pool))}
 
 
 def starting_since(tx: Transaction) -> dict[str, int]:

@@ -14,6 +14,7 @@ from iacq.domain.slot import PodStatus, SlotStatus
 from iacq.store import freezes
 from iacq.store.schema import pods, pools, runs, slots, workspaces
 from iacq.store.session import Transaction
+from iacq.store.slots import IS_FREE
 from iacq.store.startable import CHANGING, PLANS, first_of_each, is_held, is_pending, is_unended
 
 _POOL = runs.c.pool == sa.bindparam("pool")
@@ -70,7 +71,7 @@ def _short_pools() -> sa.Select[Any]:
     confirmed = sa.exists().where(
         sa.text(is_unended(f"{runs.name}.")), runs.c.status == Status.CONFIRMED, runs.c.pool == mine
     )
-    room = sa.exists().where(slots.c.pool == mine, slots.c.status == SlotStatus.IDLE, slots.c.closed.is_(None))
+    room = sa.exists().where(slots.c.pool == mine, sa.text(IS_FREE))
     reserved = sa.exists().where(slots.c.pool == mine, slots.c.status == SlotStatus.RESERVED)
     present = sa.select(sa.func.count()).where(pods.c.pool == mine, pods.c.status != PodStatus.OFFLINE)
     remedy = sa.or_(reserved, present.scalar_subquery() < pools.c.max_pods)

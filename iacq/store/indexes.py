@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from iacq.domain import transitions
 from iacq.store.schema import events, is_in, runs, slots
+from iacq.store.slots import IS_FREE
 from iacq.store.startable import CHANGING, PLANS, is_active, is_pending, is_unended
 from iacq.store.totals import UNTALLIED
 
@@ -57,6 +58,13 @@ _partial(
 _partial("ix_iacq_untallied", [runs.c.id], f"{_OURS} {UNTALLIED}", unique=False)
 _partial("ix_iacq_workspace", [runs.c.workspace_id, runs.c.id], f"{_OURS} status IS NOT NULL", unique=False)
 sa.Index("ix_iacq_slots_pool", slots.c.pool, slots.c.status)
+sa.Index(
+    "ix_iacq_slots_free",
+    slots.c.pool,
+    slots.c.pod_name,
+    sqlite_where=sa.text(IS_FREE),
+    postgresql_where=sa.text(IS_FREE),
+)
 sa.Index(
     "ix_iacq_setbacks",
     events.c.cause,

@@ -90,39 +90,40 @@ def is_active(of: str = "") -> str:
     return f"{of}fence IS NOT NULL AND {kind} AND {status}"
 
 
-def is_held() -> sa.ColumnElement[bool]:
+def is_held(run: sa.FromClause = runs) -> sa.ColumnElement[bool]:
     """Tell of a state-changing run whether another run of its workspace, or a person, holds it."""
-    other, ahead = runs.alias("other"), runs.alias("ahead")
-    active = sa.exists().where(other.c.workspace_id == runs.c.workspace_id, sa.text(is_active("other.")))
+    other, first = runs.alias("other"), runs.alias("first")
+    active = sa.exists().where(other.c.workspace_id == run.c.workspace_id, sa.text(is_active("other.")))
     # What waits of a workspace waits in one pool: it moves with the workspace.
-    earlier = sa.exists().where(
-        ahead.c.pool == runs.c.pool,
-        ahead.c.workspace_id == runs.c.workspace_id,
-        sa.text(is_pending("ahead.", *CHANGING)),
-        sa.or_(
-            ahead.c.priority > runs.c.priority,
-            sa.and_(ahead.c.priority == runs.c.priority, ahead.c.id < runs.c.id),
-        ),
+    next_one = (
+        sa.select(first.c.id)
+        .where(sa.text(is_pending("first.", *CHANGING)))
+        .where(first.c.pool == run.c.pool, first.c.workspace_id == run.c.workspace_id)
+        .order_by(first.c.priority.desc(), first.c.id)
+        .limit(1)
     )
-    locked = sa.exists().where(workspaces.c.name == runs.c.workspace_id, workspaces.c.locked_ms.is_not(None))
-    return sa.or_(active, earlier, locked)
+    locked = sa.exists().where(workspaces.c.name == run.c.workspace_id, workspaces.c.locked_ms.is_not(None))
+    return sa.or_(active, run.c.id != next_one.correlate(run).scalar_subquery(), locked)
 
 
-def _look(at: sa.FromClause) -> sa.Select[Any]:
-    """Select candidates of these ids, each with whether it could start."""
-    can_start = sa.or_(runs.c.task_type.in_(PLANS), ~is_held())
-    return sa.select(*COLUMNS, can_start.label("can_start")).join(at, at.c.id == runs.c.id)
+def _can_start(run: sa.FromClause = runs) -> sa.ColumnElement[bool]:
+    return sa.or_(run.c.task_type.in_(PLANS), ~is_held(run)).label("can_start")
+
+
+def _look(some: sa.FromClause) -> sa.Select[Any]:
+    """Select candidates, each with whether it could start."""
+    return sa.select(*some.c, _can_start(some))
 
 
 def _window(kind: RunType) -> sa.Select[Any]:
     first = (
-        sa.select(runs.c.id)
+        sa.select(*COLUMNS)
         .where(sa.text(is_pending()), runs.c.pool == sa.bindparam("pool"), runs.c.task_type == kind)
         .order_by(runs.c.priority.desc(), runs.c.id)
         .limit(WINDOW)
         .subquery()
     )
-    return sa.select(first.c.id)
+    return sa.select(*first.c)
 
 
 def first_of_each(key: tuple[str, ...], kinds: tuple[RunType, ...]) -> sa.CTE:
@@ -164,11 +165,11 @@ def _behind(
 
 def _look_at_each(key: tuple[str, ...], kinds: tuple[RunType, ...]) -> sa.Select[Any]:
     found = first_of_each(key, kinds)
-    return _look(found).order_by(found.c.number)
+    return sa.select(*COLUMNS, _can_start()).join(found, found.c.id == runs.c.id).order_by(found.c.number)
 
 
 _SOME = sa.select(runs.c.id).where(sa.text(is_pending())).limit(ALL)
-_EVERY = _look(_SOME.subquery())
+_EVERY = _look(sa.select(*COLUMNS).where(sa.text(is_pending())).limit(ALL).subquery())
 _WINDOWS = _look(sa.union_all(*(_window(kind) for kind in RunType)).subquery())
 _OF_WORKSPACES = _look_at_each(("workspace_id",), CHANGING)
 _OF_CALLERS = _look_at_each(("requested_by", "workspace_id"), PLANS)
@@ -211,7 +212,8 @@ def _find_in(tx: Transaction, pool: str, after: Reached) -> tuple[_Looked, Reach
 
 
 def _read(tx: Transaction, statement: sa.Select[Any], given: dict[str, Any]) -> _Looked:
-    return readable.many(tx, statement, (runs.c.id,), lambda row: (to_candidate(row), bool(row.can_start)), given)
+    key = (statement.selected_columns["id"],)
+    return readable.many(tx, statement, key, lambda row: (to_candidate(row), bool(row.can_start)), given)
 
 
 def _startable(looked: _Looked) -> list[Candidate]:

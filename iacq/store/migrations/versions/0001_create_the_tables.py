@@ -464,5 +464,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("pod_name", "slot_id"),
         sa.UniqueConstraint("run_id"),
     )
+    op.create_index(
+        "ix_iacq_slots_free",
+        "iacq_slots",
+        ["pool", "pod_name"],
+        unique=False,
+        sqlite_where=sa.text("status = 'idle' AND closed IS NULL"),
+        postgresql_where=sa.text("status = 'idle' AND closed IS NULL"),
+    )
     op.create_index("ix_iacq_slots_pool", "iacq_slots", ["pool", "status"], unique=False)
     # ### end Alembic commands ###
