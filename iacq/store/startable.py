@@ -90,40 +90,43 @@ def is_active(of: str = "") -> str:
     return f"{of}fence IS NOT NULL AND {kind} AND {status}"
 
 
-def is_held(run: sa.FromClause = runs) -> sa.ColumnElement[bool]:
-    """Tell of a state-changing run whether another run of its workspace, or a person, holds it."""
-    other, first = runs.alias("other"), runs.alias("first")
-    active = sa.exists().where(other.c.workspace_id == run.c.workspace_id, sa.text(is_active("other.")))
-    # What waits of a workspace waits in one pool: it moves with the workspace.
-    next_one = (
+def is_held() -> sa.ColumnElement[bool]:
+    """Tell of the first state-changing run that waits of a workspace whether another run, or a person, holds it."""
+    other = runs.alias("other")
+    active = sa.exists().where(other.c.workspace_id == runs.c.workspace_id, sa.text(is_active("other.")))
+    locked = sa.exists().where(workspaces.c.name == runs.c.workspace_id, workspaces.c.locked_ms.is_not(None))
+    return sa.or_(active, locked)
+
+
+def _is_first() -> sa.ColumnElement[bool]:
+    """Tell whether no other state-changing run of the workspace comes before. They all wait in one pool."""
+    first = runs.alias("first")
+    found = (
         sa.select(first.c.id)
         .where(sa.text(is_pending("first.", *CHANGING)))
-        .where(first.c.pool == run.c.pool, first.c.workspace_id == run.c.workspace_id)
+        .where(first.c.pool == runs.c.pool, first.c.workspace_id == runs.c.workspace_id)
         .order_by(first.c.priority.desc(), first.c.id)
         .limit(1)
     )
-    locked = sa.exists().where(workspaces.c.name == run.c.workspace_id, workspaces.c.locked_ms.is_not(None))
-    return sa.or_(active, run.c.id != next_one.correlate(run).scalar_subquery(), locked)
+    return runs.c.id == found.correlate(runs).scalar_subquery()
 
 
-def _can_start(run: sa.FromClause = runs) -> sa.ColumnElement[bool]:
-    return sa.or_(run.c.task_type.in_(PLANS), ~is_held(run)).label("can_start")
-
-
-def _look(some: sa.FromClause) -> sa.Select[Any]:
+def _look(can_start: sa.ColumnElement[bool]) -> sa.Select[Any]:
     """Select candidates, each with whether it could start."""
-    return sa.select(*some.c, _can_start(some))
+    return sa.select(*COLUMNS, can_start.label("can_start"))
 
 
-def _window(kind: RunType) -> sa.Select[Any]:
+def _window(*kinds: RunType) -> sa.Subquery:
+    """Name the first runs of each of these kinds in a pool."""
     first = (
-        sa.select(*COLUMNS)
+        sa.select(runs.c.id)
         .where(sa.text(is_pending()), runs.c.pool == sa.bindparam("pool"), runs.c.task_type == kind)
         .order_by(runs.c.priority.desc(), runs.c.id)
         .limit(WINDOW)
         .subquery()
+        for kind in kinds
     )
-    return sa.select(*first.c)
+    return sa.union_all(*(sa.select(window.c.id) for window in first)).subquery()
 
 
 def first_of_each(key: tuple[str, ...], kinds: tuple[RunType, ...]) -> sa.CTE:
@@ -163,16 +166,22 @@ def _behind(
     return sa.func.coalesce(*nearest, None)
 
 
-def _look_at_each(key: tuple[str, ...], kinds: tuple[RunType, ...]) -> sa.Select[Any]:
+def _among(looked: sa.Select[Any], ids: sa.FromClause) -> sa.Select[Any]:
+    return looked.join(ids, ids.c.id == runs.c.id)
+
+
+def _of_each(key: tuple[str, ...], kinds: tuple[RunType, ...], can_start: sa.ColumnElement[bool]) -> sa.Select[Any]:
     found = first_of_each(key, kinds)
-    return sa.select(*COLUMNS, _can_start()).join(found, found.c.id == runs.c.id).order_by(found.c.number)
+    return _among(_look(can_start), found).order_by(found.c.number)
 
 
+_ALWAYS = sa.true()
 _SOME = sa.select(runs.c.id).where(sa.text(is_pending())).limit(ALL)
-_EVERY = _look(sa.select(*COLUMNS).where(sa.text(is_pending())).limit(ALL).subquery())
-_WINDOWS = _look(sa.union_all(*(_window(kind) for kind in RunType)).subquery())
-_OF_WORKSPACES = _look_at_each(("workspace_id",), CHANGING)
-_OF_CALLERS = _look_at_each(("requested_by", "workspace_id"), PLANS)
+_EVERY = _among(_look(sa.or_(runs.c.task_type.in_(PLANS), sa.and_(_is_first(), ~is_held()))), _SOME.subquery())
+_FIRST_PLANS = _among(_look(_ALWAYS), _window(*PLANS))
+_FIRST_CHANGING = _among(_look(sa.and_(_is_first(), ~is_held())), _window(*CHANGING))
+_OF_WORKSPACES = _of_each(("workspace_id",), CHANGING, ~is_held())
+_OF_CALLERS = _of_each(("requested_by", "workspace_id"), PLANS, _ALWAYS)
 
 
 def find(
@@ -197,12 +206,14 @@ _Looked = list[tuple[Candidate, bool]]
 
 
 def _find_in(tx: Transaction, pool: str, after: Reached) -> tuple[_Looked, Reached]:
-    first = _read(tx, _WINDOWS, {"pool": pool})
+    first = _read(tx, _FIRST_PLANS, {"pool": pool})
     jumping = {"pool": pool, "jumps": JUMPS}
     of_workspaces = _read(tx, _OF_WORKSPACES, {**jumping, "after_workspace_id": after.workspace})
     by, workspace = after.caller
     of_callers = _read(tx, _OF_CALLERS, {**jumping, "after_requested_by": by, "after_workspace_id": workspace})
     reached = BEGINNING
+    if after.workspace or len(of_workspaces) >= JUMPS:
+        first += _read(tx, _FIRST_CHANGING, {"pool": pool})
     if len(of_workspaces) >= JUMPS:
         reached = replace(reached, workspace=of_workspaces[-1][0].workspace)
     if len(of_callers) >= JUMPS:
@@ -212,8 +223,7 @@ def _find_in(tx: Transaction, pool: str, after: Reached) -> tuple[_Looked, Reach
 
 
 def _read(tx: Transaction, statement: sa.Select[Any], given: dict[str, Any]) -> _Looked:
-    key = (statement.selected_columns["id"],)
-    return readable.many(tx, statement, key, lambda row: (to_candidate(row), bool(row.can_start)), given)
+    return readable.many(tx, statement, (runs.c.id,), lambda row: (to_candidate(row), bool(row.can_start)), given)
 
 
 def _startable(looked: _Looked) -> list[Candidate]:

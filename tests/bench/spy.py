@@ -22,7 +22,7 @@ exit 0
 """
 
 
-_NO_OP = """#!/bin/sh
+NO_OP = """
 case $1 in
   version) echo '{"terraform_version": "1.11.4"}' ;;
   plan) echo "$$" >plan.out; exit 2 ;;
@@ -31,13 +31,15 @@ case $1 in
     echo '{"version": 4, "serial": '"$(date +%s%N)"', "lineage": "one", "outputs": {}, "resources": []}' \\
       >terraform.tfstate ;;
 esac
+exit 0
 """
+"""Shell code of a terraform that does nothing but leave a plan and a new state, as cheaply as a script can."""
 
 
 def write_no_op(directory: Path) -> Path:
-    """Write a terraform that does nothing but leave a plan and a new state, as cheaply as a script can."""
+    """Write that terraform."""
     program = directory / "no-op-terraform"
-    program.write_text(_NO_OP)
+    program.write_text(f"#!/bin/sh{NO_OP}")
     program.chmod(0o755)
     return program
 

@@ -44,6 +44,7 @@ def test_commands_of_the_contract_exist():
     wanted = """demo up doctor plan apply destroy drift runs show logs confirm discard cancel queue output pods slots
     metrics flower settings run list|run show|run logs|run confirm|run discard|run cancel|run retry|run resolve|
     workspace create|workspace list|workspace show|workspace update|workspace delete|workspace lock|workspace unlock|
+    pool create|pool list|pool show|pool update|pool roll|pool delete|scale|
     pod list|slot list|freeze add|freeze list|freeze remove|freeze preview|freeze now|freeze lift|freeze bypass|
     state list|state show|state pull|state push|state unlock|db upgrade|db check|db reencrypt|
     worker agent|worker control|worker beat"""
