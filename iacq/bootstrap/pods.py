@@ -12,8 +12,6 @@ from iacq.adapters import local_pods
 from iacq.adapters.interrupting import signals_as_hurry, signals_as_interrupt
 from iacq.adapters.local_pods import LocalPodRuntime
 from iacq.adapters.supervised_program import Program
-from iacq.domain.pool import Pool
-from iacq.domain.slot import PodStatus
 from iacq.ports import PodRuntime, PodSpec
 from iacq.settings import Settings
 
@@ -34,16 +32,13 @@ def runtime(settings: Settings) -> PodRuntime | None:
 
 def manager(core: Core) -> PodManager | None:
     """Build the manager of the pods; None: they are started by hand."""
+    from iacq.services import scaling
     from iacq.services.pod_manager import PodManager
 
     found = runtime(core.settings)
-    return None if found is None else PodManager(core, found, scale=_keep_minimum)
-
-
-def _keep_minimum(manager: PodManager, pool: Pool) -> None:
-    existing = sum(pod.status is not PodStatus.OFFLINE for pod in manager.list_pods(pool.name))
-    for number in range(existing, pool.policy.min_pods):
-        manager.create_pod(pool, existing=number)
+    if found is None:
+        return None
+    return PodManager(core, found, scale=lambda manager, pool: scaling.scale(core, manager, pool))
 
 
 def host(settings: Settings, say: Callable[[str], None]) -> PodHost:

@@ -119,7 +119,8 @@ def _start_broker(settings: Settings, foreground: Foreground) -> None:
 
 def _size_pool(settings: Settings, pods: int) -> None:
     with contextlib.closing(Database(settings.sqlalchemy_url, pool_size=1)) as database:
-        database.run(pools.set_policy, DEFAULT_POOL, PoolPolicy(min_pods=1, max_pods=pods))
+        grace = int(settings.pod_idle_grace * 1000)
+        database.run(pools.set_policy, DEFAULT_POOL, PoolPolicy(min_pods=1, max_pods=pods, idle_grace_ms=grace))
 
 
 def _wait_until_ready(core: Core, system: WholeSystem, before: set[str | None], logs: Path) -> None:
