@@ -10,6 +10,7 @@ import pytest
 from tests import servers
 from tests.acceptance.configurations import Gate
 from tests.acceptance.http_backend import HttpBackend
+from tests.acceptance.machine import Machine
 from tests.acceptance.system import System
 
 MARKS = pytest.StashKey[list[tuple[System, dict[Path, int]]]]()
@@ -142,6 +143,12 @@ def backend() -> Iterator[HttpBackend]:
     """Serve states and locks on loopback."""
     with HttpBackend().serving() as serving:
         yield serving
+
+
+@pytest.fixture
+def machine(home: Path) -> Machine:
+    """Give an empty HOME."""
+    return Machine(home)
 
 
 on_both = pytest.mark.parametrize("system", BOTH, indirect=True)

@@ -1,91 +1,24 @@
 """`iacq demo` and `iacq up` as a person starts them: nothing is shared with the tests' own processes."""
 
-import contextlib
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from tests import processes
 from tests.acceptance import fleet
+from tests.acceptance.machine import SLOW, Machine
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 SURVIVORS = ("iacq-keeper", "iacq-spare", "terraform")
-SLOW = """
-resource "terraform_data" "slow" {
-  provisioner "local-exec" { command = "echo began >> %s; while [ ! -e %s ]; do sleep 0.1; done" }
-}
-"""
-
-
 FIRST_THEN_SLOW = """
 resource "terraform_data" "first" {}
 """ + SLOW.replace('"slow" {', '"slow" {\n  depends_on = [terraform_data.first]')
-
-
-class Machine:
-    """One HOME, and `iacq` as it is called there."""
-
-    def __init__(self, home: Path, python_path: Path | None = None) -> None:
-        self.home = home
-        self.directory = home.parent
-        self.log = self.directory / "up.log"
-        self.environment = {**os.environ, "IACQ_HOME": str(home), "IACQ_DISK_FLOOR": "1MiB"}
-        if python_path is not None:
-            self.environment["PYTHONPATH"] = str(python_path)
-
-    def iacq(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-P", "-m", "iacq.cli", *words],
-            cwd=self.directory,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-
-    def json(self, *words: str) -> Any:
-        done = self.iacq(*words, "--json")
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    @contextlib.contextmanager
-    def up(self, *words: str) -> Iterator[subprocess.Popen[str]]:
-        """Run `iacq up`; at the end it is stopped with ^C."""
-        log = self.log
-        with log.open("a") as output:
-            program = subprocess.Popen(
-                [sys.executable, "-P", "-m", "iacq.cli", "up", *words],
-                cwd=self.directory,
-                env=self.environment,
-                stdout=output,
-                stderr=output,
-                stdin=subprocess.DEVNULL,
-            )
-        try:
-            wait_until(lambda: "iacq is up" in log.read_text() or program.poll() is not None, 60, "iacq is up")
-            assert program.poll() is None, log.read_text()
-            yield program
-        finally:
-            if program.poll() is None:
-                program.send_signal(signal.SIGINT)
-            program.wait(60)
-            log.write_text("")
-
-    def status(self, run_id: int) -> str:
-        found: str = self.json("show", str(run_id))["status"]
-        return found
 
 
 def kill_all_but_keepers(program: subprocess.Popen[str]) -> None:
@@ -97,11 +30,6 @@ def kill_all_but_keepers(program: subprocess.Popen[str]) -> None:
         spared |= {process.pid for process in processes.descendants(pid)}
     fleet.send(signal.SIGKILL, [pid for pid in (program.pid, *family) if pid not in spared])
     program.wait(10)
-
-
-@pytest.fixture
-def machine(home: Path) -> Machine:
-    return Machine(home)
 
 
 def test_demo_applies_hot_and_then_finds_nothing_to_change(machine: Machine) -> None:
