@@ -7,7 +7,6 @@
 
 Every WHERE names the run and its status. If no row was changed another process was faster: `Raced`, and nothing more is
 done. A guard never lives in a subquery on another row, since a database that waited for a lock re-reads the target row
-only: what a step relies on in another row it locks or compare-and-sets, in the order workspace → run → slot →
-pool.
-Fences: each claim and each taking-away adds one; every write of an owner names its own.
+only: what a step relies on in another row it locks or compare-and-sets, in the order workspace → run → slot → pod →
+pool. Fences: each claim and each taking-away adds one; every write of an owner names its own.
 """

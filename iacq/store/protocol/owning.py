@@ -183,7 +183,7 @@ def finish_plan(tx: Transaction, hold: Hold, place: Place, result: PlanResult) -
     if finished.status is not Status.APPLY_PENDING:
         slots.release(tx, finished.id)
         return finished, None
-    if not (freezes.is_open(tx, finished.pool) and slots.reserve(tx, finished.id)):
+    if not (slots.reserve(tx, finished.id) and freezes.is_open(tx, finished.pool)):
         slots.release(tx, finished.id)
         finished = runs.lose_place(tx, finished.id)
     if not finished.auto_apply:

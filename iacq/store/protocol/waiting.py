@@ -93,9 +93,11 @@ def confirm(
         queued_ms=NOW,
         tries=0,
     )
-    may_start = unlocked and freezes.is_open(tx, run.pool)
-    own = slots.take_own(tx, confirmed) if may_start else None
+    own = slots.take_own(tx, confirmed) if unlocked else None
     if own is None:
+        return confirmed, None
+    if not freezes.is_open(tx, run.pool):
+        slots.reserve(tx, run.id)
         return confirmed, None
     queued = _queue(tx, confirmed, own.queue, Cause.DISPATCHED)
     return queued, outbox.put(tx, queued, transitions.PHASE_OF[queued.status], own.queue)
