@@ -24,6 +24,7 @@ def apply_windows(core: Core) -> int:
     """Mark every pool as it is decided, and empty those that are frozen; returns how many runs were told to go."""
     told = 0
     opened = False
+    frozen = set()
     for found in core.database.read(freezes.listed):
         with Apart(pool=found.pool):
             present = found if found.settled else core.database.run(_settle, found.pool)
@@ -31,7 +32,11 @@ def apply_windows(core: Core) -> int:
             if present.frozen_since != found.frozen_since:
                 logger.info("%s", present.text, extra=log.ids(pool=found.pool))
             if present.frozen_since is not None:
+                frozen.add(found.pool)
                 told += _empty(core, present, present.frozen_since)
+    for run in core.database.read(runs.asked_to_stop):
+        if run.pool not in frozen:
+            core.database.attempt(waiting.withdraw_stop, run)
     if opened:
         core.ring_control(DISPATCH)
     return told

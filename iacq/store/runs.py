@@ -323,6 +323,16 @@ def listed(
     return readable.many(tx, statement, (runs.c.id,), to_run)
 
 
+def asked_to_stop(tx: Transaction) -> list[Run]:
+    """Return the running runs whose owner a freeze asked to stop."""
+    asked = sa.select(*_COLUMNS).where(
+        runs.c.status.in_(sorted(transitions.RUNNING)),
+        runs.c.fence.is_not(None),
+        runs.c.freeze_requested_ms.is_not(None),
+    )
+    return readable.many(tx, asked, (runs.c.id,), to_run)
+
+
 def events_of(tx: Transaction, run_id: int) -> list[Event]:
     """Return what happened to a run, oldest first."""
     rows = tx.execute(sa.select(events).where(events.c.run_id == run_id).order_by(events.c.id))

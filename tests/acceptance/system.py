@@ -170,6 +170,8 @@ class System:
         if POD not in self.programs:
             self.start_agent()
         for shown in self.client.freezes():
+            for window in shown.pool.freezes.windows:
+                self.client.remove_freeze_window(shown.pool.pool, window.name)
             if freeze_changes.is_frozen_by_hand(shown.pool):
                 self.client.lift_freeze(shown.pool.pool, reason="the test is over")
         for run in self.client.list(status=set(Status) - transitions.ENDED, limit=None):

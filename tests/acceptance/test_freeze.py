@@ -1,12 +1,15 @@
 """A pool freezes under what runs there."""
 
 import contextlib
+import datetime as dt
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from iacq.domain.run import Run, Status
 from iacq.domain.slot import SlotStatus
+from iacq.services.freeze_changes import NewWindow
 from tests.acceptance import configurations
 from tests.acceptance.conftest import on_both
 from tests.acceptance.system import System
@@ -78,6 +81,23 @@ def test_an_apply_that_has_not_begun_goes_back(system: System, tmp_path, gate):
     system.client.lift_freeze("default", reason="it is over")
     assert system.wait(run).status is Status.APPLIED
     assert len(system.spy.calls("apply", run=run.id)) == 1
+
+
+def test_a_window_ends_by_itself(system: System, tmp_path):
+    now = time.time()
+    at, until = (dt.datetime.fromtimestamp(now + later, dt.UTC).isoformat("T", "milliseconds") for later in (-60, 4))
+    found = system.client.add_freeze_window("default", NewWindow(name="short", at=at, until=until))
+    assert found.frozen
+    system.workspace("waits", configurations.write(tmp_path / "waits", configurations.COUNTED))
+    run = system.client.enqueue("waits", "plan")
+    assert system.wait(run).status is Status.SUCCESS
+    events = system.client.freezes("default")[0].events[-3:]
+    assert [(str(event.action), event.by) for event in events] == [
+        ("window_added", "tester"),
+        ("entered", None),
+        ("left", None),
+    ]
+    assert system.client.events(run.id)[1].at >= events[2].at
 
 
 @pytest.fixture

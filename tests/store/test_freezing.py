@@ -125,6 +125,19 @@ def test_an_apply_with_effects_has_a_grace(
     core.database.close()
 
 
+@pytest.mark.parametrize("status", [S.PLANNING, S.APPLYING])
+def test_a_freeze_that_is_over_asks_nobody_to_stop(default: World, core: Core, status: Status) -> None:
+    run = default.at(status)
+    freeze(core)
+    freezing.apply_windows(core)
+    freeze_changes.bypass(core, "default", until=Until(text="1h"), reason="hotfix", by="eve")
+    freezing.apply_windows(core)
+    assert default.run(run.id).freeze_requested_at is None
+    default.clock.advance(HOUR)
+    freezing.apply_windows(core)
+    assert default.run(run.id).freeze_requested_at is not None, "the bypass is over"
+
+
 def test_a_window_begins_and_ends_by_the_clock(default: World, core: Core) -> None:
     freeze_changes.add_window(core, "default", NIGHT, by="eve")
     run = default.enqueue()

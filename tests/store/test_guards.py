@@ -214,6 +214,13 @@ STEPS: dict[str, Step] = {
         slot=HELD,
         stopped_by=("fence", "status", "foreign", "asked to stop"),
     ),
+    "withdraw that": Step(
+        begin=lambda world: asked_to_stop(world, world.at(S.PLANNING)),
+        do=lambda world, run: lambda tx: waiting.withdraw_stop(tx, run),
+        end=S.PLANNING,
+        slot=HELD,
+        stopped_by=("fence", "status", "foreign", "not asked to stop"),
+    ),
     **{
         f"give back {status} for a freeze": Step(
             begin=lambda world, status=status: asked_to_stop(world, world.at(status)),

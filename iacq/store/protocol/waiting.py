@@ -189,6 +189,12 @@ def request_stop(tx: Transaction, run: Run, *, begun: bool) -> Run:
     return runs.change(tx, run.id, seen, freeze_requested_ms=NOW)
 
 
+def withdraw_stop(tx: Transaction, run: Run) -> Run:
+    """planning/applying, asked to stop by a freeze that is over: go on, if its owner has not heard of it yet."""
+    seen = {"status": run.status, "fence": run.fence, "freeze_requested_ms": run.freeze_requested_at}
+    return runs.change(tx, run.id, seen, freeze_requested_ms=None)
+
+
 def give_up_reservation(tx: Transaction, run: Run, slot: Slot) -> Run:
     """Free the slot that is kept for a waiting run; its apply will start from what is stored."""
     changed = runs.change(tx, run.id, {"status": run.status, "attempt": run.attempt})
