@@ -129,6 +129,28 @@ def test_what_is_not_a_moment(text: str) -> None:
     assert caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("90s", "11-18 10:01:30"),
+        ("30m", "11-18 10:30"),
+        ("2 h", "11-18 12:00"),
+        ("3d", "11-21 10:00"),
+        ("2026-11-19 08:00", "11-19 07:00"),
+        ("2026-11-19T08:00Z", "11-19 08:00"),
+    ],
+)
+def test_until_when(text: str, expected: str) -> None:
+    assert writing.parse_until(text, zone="Europe/Berlin", now=at("11-18 10:00")) == at(expected)
+
+
+@pytest.mark.parametrize("text", ["", "h", "-1h", "1.5h", "1h30m", "2 hours", "1000000d", "999999d", "tomorrow"])
+def test_what_is_no_until(text: str) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        writing.parse_until(text, zone="UTC", now=at("11-18 10:00"))
+    assert raised.value.field == "--until"
+
+
 def test_a_window_that_occurs_once() -> None:
     window = writing.parse_one_off(**ONCE)
     assert window == OneOff(name="release", at=at("12-24 17:00"), until=at("12-27 05:00"), zone="Europe/Berlin")

@@ -86,6 +86,8 @@ def parse_moment(text: str, *, zone: str, field: str, ends: bool = False) -> int
 def parse_until(text: str, *, zone: str, now: int) -> int:
     """Read until when: `2h` from now on, or what `parse_moment` reads; returns ms. Raises InvalidInput."""
     from_now = _FROM_NOW.fullmatch(text)
+    if from_now is None and not _MOMENT.fullmatch(text):
+        raise _not_a_moment(text, "--until", from_now=True)
     if from_now is None:
         return parse_moment(text, zone=zone, field="--until", ends=True)
     end = now + int(from_now[1]) * _UNITS_MS[from_now[2]]
@@ -165,11 +167,12 @@ def _parse_clock(text: str, *, field: str) -> int:
     return int(hours) * 60 + int(minutes)
 
 
-def _not_a_moment(text: str, field: str) -> InvalidInput:
+def _not_a_moment(text: str, field: str, *, from_now: bool = False) -> InvalidInput:
     return InvalidInput(
         f"{text[:40]!a} is not a date and time",
         field=field,
-        hint="write 2026-12-24 18:00 (by the clocks of --tz), or 2026-12-24T18:00Z, or 2026-12-24T18:00+01:00",
+        hint="write 2026-12-24 18:00 (by the clocks of --tz), or 2026-12-24T18:00Z, or 2026-12-24T18:00+01:00"
+        + (", or 2h from now on" if from_now else ""),
     )
 
 
