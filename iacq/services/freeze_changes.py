@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from iacq.domain.freeze import windows, wording, writing
 from iacq.domain.freeze.windows import OneOff, Recurring
 from iacq.errors import Conflict, InvalidInput
-from iacq.messages import APPLY_FREEZE_WINDOWS, DISPATCH
+from iacq.messages import APPLY_FREEZE_WINDOWS, DISPATCH, RECONCILE_PODS
 from iacq.services.core import Core
 from iacq.store import freeze_events, freezes
 from iacq.store.freeze_events import Action
@@ -181,4 +181,6 @@ def _change(core: Core, pool: str, change: Callable[[Transaction, PoolFreezes], 
         core.ring_control(APPLY_FREEZE_WINDOWS)
     elif before.frozen:
         core.ring_control(DISPATCH)
+    if after.frozen is not before.frozen:
+        core.ring_control(RECONCILE_PODS)
     return after

@@ -1,7 +1,7 @@
 """Keep pools frozen as it is decided: mark them, and take from them what must not go on there.
 
 A freeze is a condition, not a moment: each round looks anew at what there is in a frozen pool, so that it also finds
-what finished, came back or was adopted meanwhile. Pods in which nothing is held are the scaler's.
+what finished, came back or was adopted meanwhile. Pods in which nothing is held are the scaler's, which is rung.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from iacq import log
 from iacq.domain import transitions
 from iacq.domain.run import Run, Status
 from iacq.domain.transitions import Cause
-from iacq.messages import DISPATCH
+from iacq.messages import DISPATCH, RECONCILE_PODS
 from iacq.services.core import Apart, Core
 from iacq.store import freezes, runs, slots
 from iacq.store.freezes import PoolFreezes
@@ -22,23 +22,23 @@ logger = log.get(__name__)
 
 def apply_windows(core: Core) -> int:
     """Mark every pool as it is decided, and empty those that are frozen; returns how many runs were told to go."""
-    told = 0
-    opened = False
-    frozen = set()
+    told, marked, open_pools = 0, False, set()
     for found in core.database.read(freezes.listed):
         with Apart(pool=found.pool):
             present = found if found.settled else core.database.run(_settle, found.pool)
-            opened = opened or (found.frozen_since is not None and not present.frozen)
             if present.frozen_since != found.frozen_since:
+                marked = True
                 logger.info("%s", present.text, extra=log.ids(pool=found.pool))
-            if present.frozen_since is not None:
-                frozen.add(found.pool)
+            if present.frozen_since is None:
+                open_pools.add(found.pool)
+            else:
                 told += _empty(core, present, present.frozen_since)
     for run in core.database.read(runs.asked_to_stop):
-        if run.pool not in frozen:
+        if run.pool in open_pools:
             core.database.attempt(waiting.withdraw_stop, run)
-    if opened:
+    if marked or told:
         core.ring_control(DISPATCH)
+        core.ring_control(RECONCILE_PODS)
     return told
 
 

@@ -155,7 +155,7 @@ def test_a_window_begins_and_ends_by_the_clock(default: World, core: Core) -> No
     assert dispatching.dispatch(core) == 0, "a freeze ends when the mark is gone"
     rung(core).clear()
     freezing.apply_windows(core)
-    assert messages.DISPATCH in [bell.task for bell in rung(core)]
+    assert [bell.task for bell in rung(core)] == [messages.DISPATCH, messages.RECONCILE_PODS]
     assert dispatching.dispatch(core) == 2
     assert default.run(other.id).status is S.PLAN_QUEUED
     assert actions(core) == [Action.ADDED, Action.ENTERED, Action.LEFT]
@@ -182,11 +182,11 @@ def test_a_bypass_lifts_windows_and_a_freeze_by_hand_ends_it(default: World, cor
         freeze_changes.bypass(core, "default", until=hour, reason="hotfix", by="eve")
     found = freeze_changes.bypass(core, "default", until=Until(text="20m"), reason="hotfix", by="eve")
     assert (found.frozen, found.freezes_at) == (False, default.clock.now_ms() + 20 * 60_000)
-    assert [bell.task for bell in rung(core)] == [messages.DISPATCH]
+    assert [bell.task for bell in rung(core)] == [messages.DISPATCH, messages.RECONCILE_PODS]
     found = freeze(core, until="2h")
     assert found.frozen
     assert found.freezes.bypass is None
-    assert [bell.task for bell in rung(core)][1:] == [messages.APPLY_FREEZE_WINDOWS]
+    assert [bell.task for bell in rung(core)][2:] == [messages.APPLY_FREEZE_WINDOWS, messages.RECONCILE_PODS]
     found = freeze_changes.lift(core, "default", reason="over", by="eve")
     assert found.frozen, "the window is not lifted"
     with pytest.raises(Conflict, match=r"not frozen by hand: frozen until .*window night"):
