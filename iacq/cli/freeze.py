@@ -199,5 +199,5 @@ def _show(app: App, changed: Sequence[PoolFreezes]) -> None:
     else:
         for found in changed:
             output.line(f"{found.pool}: {output.printable(found.text)}")
-    if any(found.frozen for found in changed):
-        app.warn_if_nobody_dispatches()
+    if any(found.frozen for found in changed) and not app.client.control_seen():
+        output.warn("nothing begins there any more, but what runs there goes on until iacq runs: `iacq up`")

@@ -34,7 +34,7 @@ def listed(core: Core, pools: Sequence[str]) -> list[Shown]:
     return [
         Shown(
             pool=core.database.read(freezes.find, pool),
-            events=core.database.read(freeze_events.newest, pool=pool, limit=_EVENTS),
+            events=core.database.read(freeze_events.newest, pool, limit=_EVENTS),
         )
         for pool in pools
     ]

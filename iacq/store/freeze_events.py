@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
+from iacq.store import readable
 from iacq.store.schema import freeze_events
 from iacq.store.session import Transaction
 
@@ -49,20 +51,19 @@ def record(
     tx.execute(freeze_events.insert().values(at_ms=tx.now, **values))
 
 
-def newest(tx: Transaction, *, pool: str | None, limit: int) -> list[FreezeEvent]:
-    """Return what happened last to one pool, or to all; oldest first."""
-    wanted = sa.select(freeze_events).order_by(freeze_events.c.id.desc()).limit(limit)
-    if pool is not None:
-        wanted = wanted.where(freeze_events.c.pool == pool)
-    rows = tx.execute(wanted).all()
-    return [
-        FreezeEvent(
-            pool=row.pool,
-            at=row.at_ms,
-            action=Action(row.action),
-            by=row.by,
-            reason=row.reason,
-            details=row.details,
-        )
-        for row in reversed(rows)
-    ]
+def newest(tx: Transaction, pool: str, *, limit: int) -> list[FreezeEvent]:
+    """Return what happened last to a pool, oldest first."""
+    of_pool = sa.select(freeze_events).where(freeze_events.c.pool == pool)
+    wanted = of_pool.order_by(freeze_events.c.id.desc()).limit(limit)
+    return readable.many(tx, wanted, (freeze_events.c.id,), _to_event)[::-1]
+
+
+def _to_event(row: sa.Row[Any]) -> FreezeEvent:
+    return FreezeEvent(
+        pool=row.pool,
+        at=row.at_ms,
+        action=Action(row.action),
+        by=row.by,
+        reason=row.reason,
+        details=row.details,
+    )
