@@ -20,7 +20,7 @@ from iacq.ports import PodPhase, PodRuntime, PodSpec, PresentPod
 from iacq.services import gone_pods, pod_orders
 from iacq.services.core import Apart, Core
 from iacq.services.recovering import settle_slots
-from iacq.store import counts, pod_lifecycle, pods, pools, slots
+from iacq.store import counts, freezes, pod_lifecycle, pods, pools, slots
 from iacq.store.protocol import waiting
 from iacq.store.session import DATABASE_UNAVAILABLE
 
@@ -129,7 +129,9 @@ class PodManager:
                 self._scale(self, pool)
 
     def _roll(self, pool: Pool) -> None:
-        """Replace pods whose template is an older one."""
+        """Replace pods whose template is an older one. In a freeze they all go anyway."""
+        if self.core.database.read(freezes.is_frozen, pool.name):
+            return
         present = self.list_pods(pool.name)
         roll = rolling.decide_roll(pool, present)
         if roll.create:

@@ -45,9 +45,10 @@ def test_commands_of_the_contract_exist():
     metrics flower settings run list|run show|run logs|run confirm|run discard|run cancel|run retry|run resolve|
     workspace create|workspace list|workspace show|workspace update|workspace delete|workspace lock|workspace unlock|
     pool create|pool list|pool show|pool update|pool roll|pool delete|scale|
-    pod list|slot list|freeze add|freeze list|freeze remove|freeze preview|freeze now|freeze lift|freeze bypass|
+    pod list|pod drain|pod delete|slot list|
+    freeze add|freeze list|freeze remove|freeze preview|freeze now|freeze lift|freeze bypass|
     state list|state show|state pull|state push|state unlock|db upgrade|db check|db reencrypt|
-    worker agent|worker control|worker beat"""
+    worker agent|worker control|worker beat|worker pods"""
     single, *double = wanted.split("|")
     *alone, first, second = single.split()
     names = {(name,) for name in alone} | {(first, second)} | {tuple(name.split()) for name in double}
