@@ -16,7 +16,8 @@ from iacq import settings as settings_module
 from iacq.client import Client
 from iacq.domain.run import Run, Status
 from iacq.domain.transitions import Cause
-from iacq.domain.workspace import Workspace
+from iacq.domain.workspace import DEFAULT_POOL, Workspace
+from iacq.services.pools import PoolChange
 from iacq.store import migrate
 from tests import servers
 from tests.bench.spy import Spy
@@ -90,7 +91,9 @@ class Space:
             environment["IACQ_DATABASE_URL"] = self.postgres
         with _up(environment, home, pods) as up:
             client = Client.from_env(settings_module.load(environment, home))
-            wait_until(lambda: up.poll() is not None or _open_slots(client) == SLOTS * pods, 60, "iacq is up")
+            wait_until(lambda: up.poll() is not None or _open_slots(client) >= SLOTS, 60, "iacq is up")
+            client.update_pool(DEFAULT_POOL, PoolChange(min_pods=pods))  # it has all of them before it needs them
+            wait_until(lambda: up.poll() is not None or _open_slots(client) == SLOTS * pods, 60, "every pod is up")
             client.warm()
             yield System(home=home, client=client, spy=spy, up=up.pid, environment=environment)
 
