@@ -93,7 +93,8 @@ def desired_pods(tx: Transaction) -> dict[str, Desired]:
 
 def decide(core: Core, name: str) -> Decision:
     """Decide about a pool, and do nothing. Raises NotFound."""
-    seen = core.database.read(look, name)
+    # A run that is dispatched between two statements would be counted as waiting, and its slot as taken.
+    seen = core.database.read_at_once(look, name)
     decided = domain.decide_scaling(
         seen.pool.policy,
         seen.demand,

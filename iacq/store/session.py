@@ -137,6 +137,12 @@ class Database:
         commits = {} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
         return self.engine.execution_options(**{READING: True}, **commits)
 
+    @functools.cached_property
+    def _snapshots(self) -> sa.Engine:
+        """The same for questions of several statements whose answers must belong together."""
+        level = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
+        return self.engine.execution_options(**{READING: True}, **level)
+
     @property
     def is_sqlite(self) -> bool:
         """Tell whether this is the embedded database."""
@@ -148,8 +154,13 @@ class Database:
 
         reading: nothing is written, so SQLite's one writer need not be waited for.
         """
+        with self._translating(self._reading if reading else self.engine) as tx:
+            yield tx
+
+    @contextlib.contextmanager
+    def _translating(self, engine: sa.Engine) -> Iterator[Transaction]:
         try:
-            with (self._reading if reading else self.engine).begin() as connection:
+            with engine.begin() as connection:
                 yield Transaction(connection)
         except IntegrityError:
             raise
@@ -184,6 +195,11 @@ class Database:
         with self.transaction(reading=True) as tx:
             return question(tx, *args, **kwargs)
 
+    def read_at_once(self, question: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Ask one question of several statements; all of them see the rows as they were at the first one."""
+        with self._translating(self._snapshots) as tx:
+            return question(tx, *args, **kwargs)
+
     def warm(self) -> None:
         """Connect now, so that the next statement costs one round trip."""
         with self.transaction(reading=True) as tx:
@@ -201,6 +217,7 @@ class Database:
             self._engine.dispose(close=False)
             self._engine = None
             self.__dict__.pop("_reading", None)
+            self.__dict__.pop("_snapshots", None)
 
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
