@@ -14,7 +14,6 @@ from iacq.services import scaling
 from iacq.services.pod_manager import PodManager
 from iacq.services.pools import PoolChange
 from tests.acceptance import configurations
-from tests.acceptance.conftest import on_both
 from tests.acceptance.system import System
 from tests.bench.spy import NO_OP
 from tests.waiting import wait_until
@@ -98,7 +97,7 @@ def fleet(system: System) -> Iterator[Fleet]:
     system.client.delete_pool(POOL)
 
 
-@on_both
+@pytest.mark.parametrize("system", ["postgresql"], indirect=True)
 def test_a_burst_of_forty_runs_scales_up_and_down_beside_a_kept_slot(fleet: Fleet, system: System, tmp_path) -> None:
     """docs/failures.md 17, 18, 20, 25: from no pod to three and back, and the slot of an unread plan is not touched."""
     path = str(configurations.write(tmp_path / "it", ""))
