@@ -24,6 +24,8 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "recover": _every(2, messages.RECOVER),
     "check-agents": _every(5, messages.CHECK_AGENTS),
     "reconcile-pods": _every(5, messages.RECONCILE_PODS),
+    "begin-warmups": _every(5, messages.BEGIN_WARMUPS),
+    "expire-warmups": _every(5, messages.EXPIRE_WARMUPS),
     "tally": _every(5, messages.TALLY),
     "apply-freeze-windows": _every(2, messages.APPLY_FREEZE_WINDOWS),
     "expire-plans": _every(10, messages.EXPIRE_PLANS),

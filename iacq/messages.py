@@ -16,9 +16,12 @@ GET_RUN = "iacq.get_run"
 DISPATCH = "iacq.dispatch"
 PLAN = "iacq.plan"
 APPLY = "iacq.apply"
+WARMUP = "iacq.warmup"
 RESEND = "iacq.resend"
 RECOVER = "iacq.recover"
 CHECK_AGENTS = "iacq.check_agents"
+BEGIN_WARMUPS = "iacq.begin_warmups"
+EXPIRE_WARMUPS = "iacq.expire_warmups"
 RECONCILE_PODS = "iacq.reconcile_pods"
 EXPIRE_PLANS = "iacq.expire_plans"
 APPLY_FREEZE_WINDOWS = "iacq.apply_freeze_windows"
@@ -56,6 +59,7 @@ _ARGUMENTS: Mapping[str, Mapping[str, Callable[[object], bool]]] = {
         task: {"run_id": is_id, "phase": _is_phase(phase), "attempt": _is_attempt}
         for phase, task in PHASE_TASKS.items()
     },
+    WARMUP: {"run_id": is_id, "retry": is_id},
     SIGNAL_RUN: {"run_id": is_id, "slot_id": is_id},
 }
 """Arguments of each bell; the others take none."""
@@ -102,7 +106,22 @@ class Doorbell:
         return f"run {self.run_id} {self.phase} {self.workspace}"
 
 
-_SHOWN = re.compile(r"run \d{1,19} (plan|apply) [A-Za-z0-9][A-Za-z0-9_-]{0,49}")
+@dataclass(frozen=True, kw_only=True)
+class WarmupBell:
+    """Tell a slot to prepare a run. It carries no authority either."""
+
+    run_id: int
+    retry: int  # which warm-up of the run this is, from 1; the claim of any other changes no row
+    queue: str  # `pod.slot`
+    workspace: str  # for people who look at Flower
+
+    @property
+    def shown(self) -> str:
+        """What people see of the message."""
+        return f"run {self.run_id} warmup {self.workspace}"
+
+
+_SHOWN = re.compile(r"run \d{1,19} (plan|apply|warmup) [A-Za-z0-9][A-Za-z0-9_-]{0,49}")
 
 
 def presentable(arguments: object) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from iacq.domain.configuration import Configuration
 from iacq.domain.source import SourceLocation
-from iacq.messages import Doorbell
+from iacq.messages import Doorbell, WarmupBell
 
 
 class Clock(Protocol):
@@ -41,6 +41,10 @@ class Dispatcher(Protocol):
 
     def ring(self, doorbell: Doorbell) -> None:
         """Tell a slot to look at a run."""
+        ...
+
+    def ring_warmup(self, bell: WarmupBell) -> None:
+        """Tell a slot to prepare a run."""
         ...
 
     def ring_control(self, task: str) -> None:
@@ -269,8 +273,17 @@ class Workshop(Protocol):
         """
         ...
 
-    def unpack_snapshot(self, name: str, link: str, packed: bytes, *, subdir: str | None = None) -> RunTree:
-        """The same from a snapshot. Raises PhaseFailed."""
+    def unpack_snapshot(
+        self, name: str, link: str, packed: bytes, *, subdir: str | None = None, lead: bool = True
+    ) -> RunTree:
+        """The same from a snapshot. Raises PhaseFailed.
+
+        lead: let the canonical path lead here; False: only once the directory is taken.
+        """
+        ...
+
+    def take(self, name: str, link: str) -> RunTree | None:
+        """Let the canonical path lead to a directory that was prepared here; None if it is gone."""
         ...
 
     def kept(self, name: str, link: str) -> RunTree | None:
@@ -313,6 +326,13 @@ class Workshop(Protocol):
 
     def settle_init(self, tree: RunTree) -> None:
         """After a successful init: keep what it downloaded, once per machine."""
+        ...
+
+    def link_providers(self, tree: RunTree, program: Path, wanted: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+        """Link providers as init does, without init; returns what this machine lacks, for people: then none is linked.
+
+        wanted: what `providers` returned where the plan was made; program: terraform.
+        """
         ...
 
     def providers(self, tree: RunTree) -> Sequence[Mapping[str, Any]]:

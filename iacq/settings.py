@@ -58,6 +58,14 @@ def pod_runtime(text: str) -> str:
     return text
 
 
+
+def count(text: str) -> int:
+    """Read a number that is not negative. Raises ValueError."""
+    if not re.fullmatch(r"\d{1,9}", text.strip()):
+        raise ValueError("expected a number such as 3")
+    return int(text)
+
+
 def words(text: str) -> tuple[str, ...]:
     """Read a list separated by commas."""
     return tuple(word.strip() for word in text.split(",") if word.strip())
@@ -150,6 +158,9 @@ class Settings:
     plan_expires: float = _setting("7d", "after which an unconfirmed plan is discarded", positive_duration)
     reserve_for: float = _setting("24h", "how long a slot is kept for an unconfirmed plan", duration)
     pod_idle_grace: float = _setting("5m", "how long an idle pod is kept, in pools that say nothing else", duration)
+    warmup_ttl: float = _setting("30m", "how long another slot stays prepared for a run that lost its own", duration)
+    warmup_retries: int = _setting("3", "how often a run is prepared in another slot; 0: never", count)
+    warmup_timeout: float = _setting("10m", "longest such preparation", duration)
     workdir_keep: float = _setting("1h", "how long the directory of a failed run is kept", duration)
     disk_floor: int = _setting("1GiB", "free space below which a run does not start", size)
     max_source: int = _setting("64MiB", "largest packed source", size)

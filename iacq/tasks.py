@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from iacq import messages
 from iacq.domain.run import Phase, Run, Status
 from iacq.errors import PhaseFailed
-from iacq.services import calls, dispatching, freezing, recovering, tallying
+from iacq.services import calls, dispatching, freezing, recovering, tallying, warming
 from iacq.services.core import Core
 from iacq.services.dispatching import Remembered
-from iacq.services.phases import runner
+from iacq.services.phases import runner, warmup
 from iacq.services.phases.context import SlotWorker
 from iacq.services.pod_manager import PodManager
 from iacq.services.recovering import LeaseWatch
@@ -44,6 +44,8 @@ def register_control(app: Celery, core: Callable[[], Core], manager: Callable[[]
     define(messages.RECOVER, lambda present: recovering.recover(present, watch))
     define(messages.CHECK_AGENTS, recovering.check_agents)
     define(messages.RECONCILE_PODS, OneAtATime(lambda _: _reconcile_pods(manager())))
+    define(messages.BEGIN_WARMUPS, OneAtATime(warming.begin))
+    define(messages.EXPIRE_WARMUPS, warming.expire)
     define(messages.TALLY, tallying.tally)
     define(messages.APPLY_FREEZE_WINDOWS, OneAtATime(freezing.apply_windows))
     define(messages.EXPIRE_PLANS, recovering.expire_plans)
@@ -95,11 +97,16 @@ def register_slot(app: Celery, worker: SlotWorker, answer: Callable[[], object])
     def phase(run_id: int, phase: str, attempt: int) -> None:
         _fail_if_failed(runner.answer_doorbell(worker, run_id, Phase(phase), attempt))
 
+    def warm_up(run_id: int, retry: int) -> None:
+        if warmup.answer_doorbell(worker, run_id, retry) is False:
+            raise PhaseFailed(f"run {run_id} was not warmed up: see `iacq logs {run_id}`")
+
     def say_ready() -> None:
         answer()
 
     app.task(phase, name=messages.PLAN, throws=(PhaseFailed,))
     app.task(phase, name=messages.APPLY, throws=(PhaseFailed,))
+    app.task(warm_up, name=messages.WARMUP, throws=(PhaseFailed,))
     app.task(say_ready, name=messages.ANSWER)
 
 

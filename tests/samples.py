@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from iacq.domain.run import Run, RunType, Status
+from iacq.domain.run import Run, RunType, Status, WarmupStatus
 from iacq.domain.slot import Slot, SlotStatus
 from iacq.domain.workspace import Workspace
 
@@ -29,6 +29,8 @@ def run(status: Status = Status.PENDING, **changes: Any) -> Run:
         "attempt": 0,
         "tries": 0,
         "fence": 0,
+        "warmup_status": WarmupStatus.NONE,
+        "warmup_retries": 0,
         "created_at": 0,
     }
     return Run(**{**_NONE, **known, **changes})

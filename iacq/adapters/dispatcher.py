@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from iacq import messages
 from iacq.errors import Unavailable
-from iacq.messages import Doorbell
+from iacq.messages import Doorbell, WarmupBell
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -62,6 +62,11 @@ class CeleryDispatcher:
             {"run_id": doorbell.run_id, "phase": doorbell.phase.value, "attempt": doorbell.attempt},
             shown=doorbell.shown,
         )
+
+    def ring_warmup(self, bell: WarmupBell) -> None:
+        """Tell a slot to prepare a run."""
+        arguments = {"run_id": bell.run_id, "retry": bell.retry}
+        self._send(messages.WARMUP, bell.queue, arguments, shown=bell.shown)
 
     def ring_control(self, task: str) -> None:
         """Tell a control worker to do one of its jobs now."""

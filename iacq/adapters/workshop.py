@@ -28,7 +28,7 @@ from iacq.adapters import (
 )
 from iacq.adapters.provider_mirror import ProviderMirror, read_lock_file
 from iacq.domain import provider_lock
-from iacq.domain.provider_lock import Installation
+from iacq.domain.provider_lock import Installation, Pin
 from iacq.errors import Conflict, PhaseFailed
 from iacq.ports import Init, RunTree
 from iacq.settings import Settings
@@ -100,18 +100,23 @@ class SlotWorkshop:
         limit = archives.unpacked_limit(self._settings.max_source)
         return self._make(name, link, subdir, lambda source: archives.unpack(packed, source, limit_bytes=limit))
 
-    def unpack_snapshot(self, name: str, link: str, packed: bytes, *, subdir: str | None = None) -> RunTree:
+    def unpack_snapshot(
+        self, name: str, link: str, packed: bytes, *, subdir: str | None = None, lead: bool = True
+    ) -> RunTree:
         """Make the directory that a plan left elsewhere."""
-        return self._make(name, link, subdir, lambda source: archives.unpack_snapshot(packed, source))
+        return self._make(name, link, subdir, lambda source: archives.unpack_snapshot(packed, source), lead=lead)
 
-    def _make(self, name: str, link: str, subdir: str | None, fill: Callable[[Path], None]) -> RunTree:
+    def _make(
+        self, name: str, link: str, subdir: str | None, fill: Callable[[Path], None], *, lead: bool = True
+    ) -> RunTree:
         tree = self._tree(name, link, subdir)
         try:
             tree.home.mkdir(mode=0o700, parents=True, exist_ok=True)
             tree.scratch.mkdir(mode=0o700)
             fill(tree.source)
             (tree.home / _MODULE).symlink_to(Path("tree", subdir or ""))
-            self._point(self._links / link, tree.source)
+            if lead:
+                self._point(self._links / link, tree.source)
         except (OSError, Conflict) as error:
             raise _cannot_make(tree.home, error) from error
         return tree
@@ -135,14 +140,27 @@ class SlotWorkshop:
 
     def kept(self, name: str, link: str) -> RunTree | None:
         """Return a directory that is still here and that its canonical path leads to."""
-        home = self.directory / name
+        tree = self._present(name, link)
         try:
-            subdir = str((home / _MODULE).readlink().relative_to("tree"))
-            tree = self._tree(name, link, subdir)
-            leads_here = (self._links / link).readlink() == tree.source
+            leads_here = tree is not None and (self._links / link).readlink() == tree.source
+        except OSError:
+            return None
+        return tree if leads_here else None
+
+    def take(self, name: str, link: str) -> RunTree | None:
+        """Let the canonical path lead to a directory that was prepared here."""
+        tree = self._present(name, link)
+        if tree is not None:
+            self._point(self._links / link, tree.source)
+        return tree
+
+    def _present(self, name: str, link: str) -> RunTree | None:
+        try:
+            subdir = str((self.directory / name / _MODULE).readlink().relative_to("tree"))
         except (OSError, ValueError):
             return None
-        return tree if leads_here and tree.tree.is_dir() else None
+        tree = self._tree(name, link, subdir)
+        return tree if tree.tree.is_dir() else None
 
     def snapshot(self, tree: RunTree) -> bytes:
         """Pack the directory as the plan left it."""
@@ -210,6 +228,18 @@ class SlotWorkshop:
     def settle_init(self, tree: RunTree) -> None:
         """Move what init downloaded into the mirror, where every slot of this machine finds it."""
         self._mirror.adopt(tree.tree, provider_lock.parse(_lock_before(tree).read_text()))
+
+    def link_providers(self, tree: RunTree, program: Path, wanted: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+        """Link providers from the mirror, if it has all of them with the content that the plan used."""
+        self._init(tree, program, Installation.MIRROR_ONLY)
+        pins = [
+            Pin(address=str(one.get("address")), version=str(one.get("version")), h1=str(one.get("h1")))
+            for one in wanted
+        ]
+        missing = tuple(f"{pin.address} {pin.version}" for pin in self._mirror.missing(pins))
+        if not missing:
+            self._mirror.link(tree.tree, pins)
+        return missing
 
     def providers(self, tree: RunTree) -> Sequence[Mapping[str, Any]]:
         """Return address, version, stat and h1 of each provider that init linked."""

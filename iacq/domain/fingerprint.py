@@ -75,6 +75,15 @@ def hot_checks(before: Fingerprint | None, now: Fingerprint | None) -> Iterator[
         yield check(mapping(before), mapping(now))
 
 
+def warm_checks(before: Fingerprint | None, now: Fingerprint | None) -> Iterator[Check]:
+    """Compare for an apply without init in another directory than its plan's: programs by their content.
+
+    Where terraform lies may differ, since pods may.
+    """
+    for check in (_complete, _lock_file, _warm_terraform, _warm_providers, _path, _options, _state):
+        yield check(mapping(before), mapping(now))
+
+
 def cold_checks(before: Fingerprint | None, now: Fingerprint | None) -> Iterator[Check]:
     """Compare for an apply after init: what would make terraform refuse the plan, or fail half-way.
 
@@ -138,7 +147,26 @@ def _hot_providers(before: Fingerprint, now: Fingerprint) -> Check:
             return _other_version(address, planned, found)
         if not _same_file(planned, found, "h1"):
             return differs("providers", f"Provider {address} differs: changed: {_both(planned, found, 'h1')}")
-    return passed("providers", f"Same providers ({len(_providers(now))})")
+    return passed("providers", f"Same providers ({len(providers_of(now))})")
+
+
+def _warm_terraform(before: Fingerprint, now: Fingerprint) -> Check:
+    planned, found = mapping(before.get("terraform")), mapping(now.get("terraform"))
+    if not planned.get("version") or planned.get("version") != found.get("version"):
+        both = f"planned {shown(planned.get('version'))}, found {shown(found.get('version'))}"
+        return differs("terraform", f"terraform version differs: {both}")
+    if is_sha256(planned.get("sha256")) and planned.get("sha256") == found.get("sha256"):
+        return passed("terraform", f"Same terraform ({found['version']}, sha256 {short(found['sha256'])})")
+    return differs("terraform", f"terraform differs: another build: {_both(planned, found, 'sha256')}")
+
+
+def _warm_providers(before: Fingerprint, now: Fingerprint) -> Check:
+    for address, planned, found in _pairs(before, now):
+        if not planned.get("version") or planned.get("version") != found.get("version"):
+            return _other_version(address, planned, found)
+        if not planned.get("h1") or planned.get("h1") != found.get("h1"):
+            return differs("providers", f"Provider {address} differs: {_both(planned, found, 'h1')}")
+    return passed("providers", f"Same providers, by their content ({len(providers_of(now))})")
 
 
 def _cold_terraform(before: Fingerprint, now: Fingerprint) -> Check:
@@ -154,12 +182,12 @@ def _cold_terraform(before: Fingerprint, now: Fingerprint) -> Check:
 
 def _cold_providers(before: Fingerprint, now: Fingerprint) -> Check:
     # Contents are for init to check, against the lock file; before it there is nothing to compare.
-    if not _providers(now):
+    if not providers_of(now):
         return passed("providers", "Providers are left to init and the lock file")
     for address, planned, found in _pairs(before, now):
         if planned.get("version") != found.get("version"):
             return _other_version(address, planned, found)
-    return passed("providers", f"Same provider versions ({len(_providers(now))})")
+    return passed("providers", f"Same provider versions ({len(providers_of(now))})")
 
 
 def _other_version(address: str, planned: Mapping[str, Any], found: Mapping[str, Any]) -> Check:
@@ -212,12 +240,13 @@ def _both(planned: Mapping[str, Any], found: Mapping[str, Any], content: str) ->
 
 
 def _pairs(before: Fingerprint, now: Fingerprint) -> Iterator[tuple[str, Mapping[str, Any], Mapping[str, Any]]]:
-    planned, found = _providers(before), _providers(now)
+    planned, found = providers_of(before), providers_of(now)
     for address in sorted(planned.keys() | found.keys()):
         yield address, planned.get(address, {}), found.get(address, {})
 
 
-def _providers(fingerprint: Fingerprint) -> dict[str, Mapping[str, Any]]:
+def providers_of(fingerprint: Fingerprint) -> dict[str, Mapping[str, Any]]:
+    """Return the providers by address."""
     given = fingerprint.get("providers")
     entries = given if isinstance(given, list | tuple) else ()
     return {str(mapping(entry).get("address")): mapping(entry) for entry in entries}

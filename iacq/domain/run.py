@@ -56,6 +56,16 @@ class StartTier(enum.StrEnum):
     COLD = "cold"  # init, then the stored plan
 
 
+class WarmupStatus(enum.StrEnum):
+    """How far the preparation of a run in another slot than its plan's is. `iacq.domain.warmup` says what follows."""
+
+    NONE = "none"
+    WARMING = "warming"
+    READY = "ready"
+    EXPIRED = "expired"
+    FAILED = "failed"
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """terraform's own options of a run, frozen when it is enqueued."""
@@ -107,6 +117,10 @@ class Run:
     prepared_agent_id: str | None  # where the run is prepared now; None: lost
     prepared_pod_name: str | None
     prepared_slot_id: int | None
+    warmup_status: WarmupStatus
+    warmup_fence: int | None  # fence of the warm-up that a slot took: names its directory; None: nobody took it yet
+    warmup_retries: int  # warm-ups that were begun, in the run's whole life
+    warmup_until: int | None  # while warming: when it has failed; ready: when it expires
     plan_hash: str | None  # SHA-256 of plan.out, hex
     fingerprint: Mapping[str, Any] | None  # what a hot or warm start must find unchanged (domain.tiers)
     changes: Changes | None

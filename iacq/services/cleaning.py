@@ -60,8 +60,8 @@ def is_removable(run: Run | None, directory: RunDirectory, agent_id: str, now_ms
     """Tell whether nothing will use a directory again.
 
     It belongs to one claim. While the run goes on, three may be in use: that of the claim that works now, that of an
-    apply that may have effects, and that of the plan, if it is prepared right here or being applied. Those of an
-    interrupted apply are evidence until somebody resolves it; those of failed runs are kept for a while.
+    apply that may have effects, and that of the plan or warm-up, if the run is prepared right here or being applied.
+    Those of an interrupted apply are evidence until somebody resolves it; those of failed runs are kept for a while.
     """
     if run is None:
         return True
@@ -75,5 +75,5 @@ def is_removable(run: Run | None, directory: RunDirectory, agent_id: str, now_ms
         in_use.add(run.fence)
     prepared_at = (run.prepared_agent_id, run.prepared_pod_name, run.prepared_slot_id)
     if prepared_at == (agent_id, *directory.place) or run.effects_fence is not None:
-        in_use.add(run.plan_fence)
+        in_use.add(run.plan_fence if run.warmup_fence is None else run.warmup_fence)
     return directory.fence not in in_use

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from iacq import log
 from iacq.domain import transitions
-from iacq.domain.run import Run, Status
+from iacq.domain.run import Run, Status, WarmupStatus
 from iacq.domain.slot import Closed, Slot, SlotStatus
 from iacq.errors import Unavailable
 from iacq.messages import ANSWER, DISPATCH
@@ -128,7 +128,8 @@ def _not_claimed(tx: Transaction, timeout_ms: int) -> list[tuple[Slot, Run]]:
     late = []
     for run in runs.listed(tx, statuses=transitions.QUEUED):
         slot = slots.held_by_since(tx, run.id, older_than_ms=timeout_ms)
-        if slot is not None:
+        # Behind a warm-up, which has a time limit of its own, it waits without blame.
+        if slot is not None and run.warmup_status is not WarmupStatus.WARMING:
             late.append((slot, run))
     return late
 

@@ -153,7 +153,7 @@ def run_to_json(run: Run, waiting: Waiting | None) -> dict[str, Any]:
         "pod_name": run.pod_name,
         "slot_id": run.slot_id,
         "agent_id": run.agent_id,
-        "warmup_status": "none",
+        "warmup_status": run.warmup_status,
         "start_tier": run.start_tier,
         "tries": run.tries,
         "timings_ms": {phase: {name: run.timings.get(phase, {}).get(name, 0) for name in TIMINGS} for phase in Phase},

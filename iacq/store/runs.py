@@ -9,19 +9,19 @@ from typing import Any
 import sqlalchemy as sa
 
 from iacq.domain import transitions
-from iacq.domain.run import Changes, Run, RunType, StartTier, Status
+from iacq.domain.run import Changes, Run, RunType, StartTier, Status, WarmupStatus
 from iacq.domain.transitions import Cause
 from iacq.store import readable, statement
 from iacq.store.schema import events, runs
 from iacq.store.session import Raced, Transaction, as_timestamp, now_ms
 from iacq.store.statement import NOW, SET, TIMESTAMP
 
-_COLUMNS = tuple(
+COLUMNS = tuple(
     column
     for column in runs.c
     if column.name not in {"updated_at", "created_at", "started_at", "completed_at", "tallied"}
 )
-_COLUMNS_AND_LEASE = (*_COLUMNS, (runs.c.lease_until > now_ms()).label("lease_holds"))
+_COLUMNS_AND_LEASE = (*COLUMNS, (runs.c.lease_until > now_ms()).label("lease_holds"))
 _OURS = {"fence": SET}
 """A row that iacq wrote."""
 
@@ -107,6 +107,10 @@ def to_run(row: sa.Row[Any]) -> Run:
         prepared_agent_id=values["warmup_agent_id"],
         prepared_pod_name=values["warmup_pod_name"],
         prepared_slot_id=values["warmup_slot_id"],
+        warmup_status=WarmupStatus(values["warmup_status"] or WarmupStatus.NONE),
+        warmup_fence=values["warmup_fence"],
+        warmup_retries=values["warmup_retry_count"] or 0,
+        warmup_until=values["warmup_until_ms"],
         plan_hash=values["plan_hash"],
         fingerprint=_mapping(values["fingerprint"]),
         changes=_changes(values["changes"]),
@@ -136,7 +140,7 @@ _INSERT = (
     .values(
         created_ms=now_ms(), queued_ms=now_ms(), created_at=as_timestamp(now_ms()), updated_at=as_timestamp(now_ms())
     )
-    .returning(*_COLUMNS)
+    .returning(*COLUMNS)
 )
 
 
@@ -159,7 +163,7 @@ def insert(tx: Transaction, new: NewRun) -> Run:
         "fence": 0,
         "tallied": 0,
         # Said here too: a table that was there before iacq may have other defaults.
-        "warmup_status": "none",
+        "warmup_status": WarmupStatus.NONE,
         "warmup_retry_count": 0,
     }
     run = to_run(tx.execute(_INSERT, values).one())
@@ -197,9 +201,11 @@ LOST_PLACE: dict[str, Any] = {
     "warmup_agent_id": None,
     "warmup_pod_name": None,
     "warmup_slot_id": None,
-    "warmup_status": "none",
+    "warmup_status": WarmupStatus.NONE,
     "warmup_at": None,
     "warmup_expires_at": None,
+    "warmup_fence": None,
+    "warmup_until_ms": None,
 }
 """What a run has that is prepared nowhere."""
 
@@ -225,7 +231,7 @@ def change(tx: Transaction, run_id: int, seen: Mapping[str, Any], *, within_leas
     within_lease: the lease must hold after any wait for a lock too. What `seen` says was judged before it, and is
     judged again only if the row was changed meanwhile.
     """
-    returning = _COLUMNS_AND_LEASE if within_lease else _COLUMNS
+    returning = _COLUMNS_AND_LEASE if within_lease else COLUMNS
     values = {"updated_at": TIMESTAMP, **becomes}
     row = statement.update(tx, runs, {"id": run_id, **_OURS, **seen}, values, returning=returning).first()
     if row is None or (within_lease and not row.lease_holds):
@@ -250,7 +256,7 @@ def _record(
     tx.execute(_INSERT_EVENT, {"run_id": run_id, **values})
 
 
-_GET = sa.select(*_COLUMNS).where(runs.c.id == sa.bindparam("run_id"), runs.c.fence.is_not(None))
+_GET = sa.select(*COLUMNS).where(runs.c.id == sa.bindparam("run_id"), runs.c.fence.is_not(None))
 """Built once: it is the question that is asked most."""
 
 
@@ -288,14 +294,14 @@ def require_writer(tx: Transaction, run_id: int, fence: int, effects_fence: int 
 
 def among(tx: Transaction, ids: Collection[int]) -> list[Run]:
     """Return the runs of these ids, in any order, without those whose row is broken."""
-    statement = sa.select(*_COLUMNS).where(runs.c.id.in_(ids), runs.c.fence.is_not(None))
+    statement = sa.select(*COLUMNS).where(runs.c.id.in_(ids), runs.c.fence.is_not(None))
     return readable.many(tx, statement, (runs.c.id,), to_run)
 
 
 def by_key(tx: Transaction, workspace: str, key: str) -> tuple[Run, str] | None:
     """Return the run that took this idempotency key, and the digest of what it asked for."""
     row = tx.execute(
-        sa.select(*_COLUMNS).where(
+        sa.select(*COLUMNS).where(
             runs.c.workspace_id == workspace, runs.c.idempotency_key == key, runs.c.fence.is_not(None)
         )
     ).first()
@@ -312,7 +318,7 @@ def listed(
     newest_first: bool = True,
 ) -> list[Run]:
     """Return runs by id, without those whose row is broken."""
-    statement = sa.select(*_COLUMNS).where(runs.c.fence.is_not(None))
+    statement = sa.select(*COLUMNS).where(runs.c.fence.is_not(None))
     if workspace is not None:
         statement = statement.where(runs.c.workspace_id == workspace)
     if pool is not None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
-from iacq.domain.run import RunType, Status
+from iacq.domain.run import RunType, Status, WarmupStatus
 from iacq.domain.slot import PodStatus, SlotStatus
 
 metadata = sa.MetaData()
@@ -59,6 +59,8 @@ runs = sa.Table(
     sa.Column("lease_until", sa.BigInteger),
     sa.Column("queue", sa.String(100)),
     sa.Column("plan_fence", sa.Integer),
+    sa.Column("warmup_fence", sa.Integer),
+    sa.Column("warmup_until_ms", sa.BigInteger),
     sa.Column("effects_at_ms", sa.BigInteger),
     sa.Column("effects_fence", sa.Integer),
     sa.Column("pod_name", sa.String(100)),
@@ -86,6 +88,7 @@ runs = sa.Table(
     sa.Column("tallied", sa.Integer),  # what iacq_totals has of it: 0 nothing, 1 its plan, 2 all
     sa.CheckConstraint(f"fence IS NULL OR {is_in('status', Status)}", name="ck_workspace_tasks_status"),
     sa.CheckConstraint(f"fence IS NULL OR {is_in('task_type', RunType)}", name="ck_workspace_tasks_type"),
+    sa.CheckConstraint(f"fence IS NULL OR {is_in('warmup_status', WarmupStatus)}", name="ck_workspace_tasks_warmup"),
     sa.CheckConstraint(
         "fence IS NULL OR status <> 'apply_interrupted' OR effects_at_ms IS NOT NULL",
         name="ck_workspace_tasks_interrupted",

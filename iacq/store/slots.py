@@ -37,13 +37,7 @@ _IDLE = {"status": SlotStatus.IDLE, "run_id": None, "task_type": None, "updated_
 
 def take(tx: Transaction, slot: Slot, run: Run) -> None:
     """idle → running for this run. Raises Raced if the slot is not as it was seen, or closed."""
-    taken = _update(
-        tx,
-        {**_at(slot), "agent_id": slot.agent_id, "status": SlotStatus.IDLE, "closed": None},
-        {"status": SlotStatus.RUNNING, "run_id": run.id, "task_type": run.run_type},
-    )
-    if not taken:
-        raise Raced
+    _take(tx, slot, run, SlotStatus.RUNNING)
 
 
 def take_own(tx: Transaction, run: Run) -> Slot | None:
@@ -67,9 +61,26 @@ def reserve(tx: Transaction, run_id: int) -> bool:
     )
 
 
-def confirm_hold(tx: Transaction, run_id: int, place: Place) -> None:
+def reserve_idle(tx: Transaction, slot: Slot, run: Run) -> None:
+    """idle → reserved for this run. Raises Raced if the slot is not as it was seen, or closed."""
+    _take(tx, slot, run, SlotStatus.RESERVED)
+
+
+def _take(tx: Transaction, slot: Slot, run: Run, status: SlotStatus) -> None:
+    taken = _update(
+        tx,
+        {**_at(slot), "agent_id": slot.agent_id, "status": SlotStatus.IDLE, "closed": None},
+        {"status": status, "run_id": run.id, "task_type": run.run_type},
+    )
+    if not taken:
+        raise Raced
+
+
+def confirm_hold(
+    tx: Transaction, run_id: int, place: Place, *, status: SlotStatus | tuple[SlotStatus, ...] = SlotStatus.RUNNING
+) -> None:
     """Check under a lock that this slot, of this agent's boot, is held by the run. Raises Raced otherwise."""
-    held = _update(tx, {**_at(place), "agent_id": place.agent_id, "run_id": run_id, "status": SlotStatus.RUNNING}, {})
+    held = _update(tx, {**_at(place), "agent_id": place.agent_id, "run_id": run_id, "status": status}, {})
     if not held:
         raise Raced
 

@@ -6,7 +6,7 @@ Such a statement is built once for each shape (which columns are compared, and w
 with bound parameters: SQLAlchemy takes longer to build a statement than a database to run it.
 
 As it was seen: a value, None (is null), SET (is not null), LATER and PAST (than the database's clock), a tuple (one of
-these), a `Condition`. What it becomes: a value, NOW, TIMESTAMP, `After`, `Plus`, `Keep`.
+these), a `Condition`. What it becomes: a value, NOW, TIMESTAMP, `After`, `TimestampAfter`, `Plus`, `Keep`.
 """
 
 from __future__ import annotations
@@ -43,6 +43,13 @@ class After:
 
 
 @dataclass(frozen=True)
+class TimestampAfter:
+    """The same, for the columns that others read."""
+
+    ms: int
+
+
+@dataclass(frozen=True)
 class Plus:
     """What the column holds, and so much."""
 
@@ -67,6 +74,7 @@ class Condition:
 _NULL = "is null"
 _VALUE = "value"
 _AFTER = "after"
+_TIMESTAMP_AFTER = "timestamp after"
 Shape = tuple[tuple[str, Any], ...]
 
 
@@ -99,6 +107,9 @@ def _kind(value: Any, name: str, parameters: dict[str, Any], *, null: str = _VAL
         case After():
             parameters[name] = value.ms
             return _AFTER
+        case TimestampAfter():
+            parameters[name] = value.ms
+            return _TIMESTAMP_AFTER
         case Keep():
             return Keep, _kind(value.otherwise, name, parameters)
     parameters[name] = value
@@ -141,6 +152,8 @@ def _value(column: sa.Column[Any], kind: Any, name: str) -> Any:
             return as_timestamp(now_ms())
         case "after":
             return now_ms() + sa.bindparam(name, type_=sa.BigInteger())
+        case "timestamp after":
+            return as_timestamp(now_ms() + sa.bindparam(name, type_=sa.BigInteger()))
         case Plus():
             return column + kind.number
         case (_, otherwise):

@@ -7,7 +7,7 @@ from typing import Any
 
 from iacq import messages
 from iacq.errors import Unavailable
-from iacq.messages import Doorbell
+from iacq.messages import Doorbell, WarmupBell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,10 @@ class RecordingDispatcher:
         }
         self._send(doorbell.queue, messages.PHASE_TASKS[doorbell.phase], arguments)
         self.bells.append(doorbell)
+
+    def ring_warmup(self, bell: WarmupBell) -> None:
+        """Tell a slot to prepare a run."""
+        self._send(bell.queue, messages.WARMUP, {"run_id": bell.run_id, "retry": bell.retry})
 
     def ring_control(self, task: str) -> None:
         """Tell a control worker to do one of its jobs now."""

@@ -22,11 +22,15 @@ _TERRAFORM = {
 class ScriptedWorkshop:
     """Implements `ports.Workshop` with real, nearly empty directories; the configuration keeps its own state."""
 
-    def __init__(self, root: Path, links: Path, *, before: Callable[[str], None]) -> None:
+    def __init__(
+        self, root: Path, links: Path, *, before: Callable[[str], None], lacks: Callable[[], tuple[str, ...]] = tuple
+    ) -> None:
         """root: of this slot; links: of canonical paths, the same for all slots.
 
-        before: told the name of each operation first; it may let others act, or raise.
+        before: told the name of each operation first; it may let others act, or raise. lacks: says which providers this
+        machine lacks, each time that a directory is made without init.
         """
+        self._lacks = lacks
         self._root = root
         self._links = links
         self._before = before
@@ -47,11 +51,22 @@ class ScriptedWorkshop:
         del packed, subdir
         return self._make(name, link)
 
-    def unpack_snapshot(self, name: str, link: str, packed: bytes, *, subdir: str | None = None) -> RunTree:
-        """Make it for a cold start."""
+    def unpack_snapshot(
+        self, name: str, link: str, packed: bytes, *, subdir: str | None = None, lead: bool = True
+    ) -> RunTree:
+        """Make it elsewhere than the plan."""
         self._before("unpack_snapshot")
         del packed, subdir
-        return self._make(name, link)
+        return self._make(name, link, lead=lead)
+
+    def take(self, name: str, link: str) -> RunTree | None:
+        """Lead the link to a directory that is still there."""
+        self._before("take")
+        tree = self._tree(name, link)
+        if not tree.tree.is_dir():
+            return None
+        _lead(tree)
+        return tree
 
     def kept(self, name: str, link: str) -> RunTree | None:
         """Return a directory that is still there, and that its link leads to."""
@@ -97,6 +112,12 @@ class ScriptedWorkshop:
         """Keep nothing: nothing was downloaded."""
         del tree
 
+    def link_providers(self, tree: RunTree, program: Path, wanted: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+        """Link nothing: there are none, or they are lacking."""
+        self._before("link_providers")
+        del tree, program, wanted
+        return self._lacks()
+
     def providers(self, tree: RunTree) -> Sequence[Mapping[str, Any]]:
         """Return none."""
         del tree
@@ -107,11 +128,16 @@ class ScriptedWorkshop:
         tree = home / "tree"
         return RunTree(home=home, source=tree, tree=tree, path=self._links / link, scratch=home / "scratch")
 
-    def _make(self, name: str, link: str) -> RunTree:
+    def _make(self, name: str, link: str, *, lead: bool = True) -> RunTree:
         tree = self._tree(name, link)
         for directory in (tree.tree, tree.scratch):
             directory.mkdir(parents=True, exist_ok=True)
         (tree.tree / "main.tf").write_text(_CONFIGURATION)
-        tree.path.unlink(missing_ok=True)
-        tree.path.symlink_to(tree.tree)
+        if lead:
+            _lead(tree)
         return tree
+
+
+def _lead(tree: RunTree) -> None:
+    tree.path.unlink(missing_ok=True)
+    tree.path.symlink_to(tree.tree)

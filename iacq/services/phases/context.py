@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,8 @@ logger = log.get(__name__)
 
 _FIRST_RETRY = 0.25
 _LAST_RETRY = 5.0
+_PATIENCE = 5.0
+"""Seconds that a bell waits for the slot's other thread."""
 
 
 def _attendants() -> Executor:
@@ -57,6 +60,21 @@ class SlotWorker:
         lease = self.lease
         if lease is not None:
             lease.nudge()
+
+    @contextlib.contextmanager
+    def occupied(self) -> Iterator[bool]:
+        """Keep the slot to one thing at a time; gives whether something may begin now.
+
+        What a predecessor left is settled first. If that takes long, an apply was adopted and the slot is held: the
+        bell is not for now, and it is rung again. So it is for a slot that is about to be replaced with its keeper.
+        """
+        if self.stop_at is not None or not self.lock.acquire(timeout=_PATIENCE):
+            yield False
+            return
+        try:
+            yield not self.keeper.gone
+        finally:
+            self.lock.release()
 
 
 @dataclass(kw_only=True)

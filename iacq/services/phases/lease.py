@@ -8,9 +8,10 @@ from types import TracebackType
 from typing import Self
 
 from iacq import log
+from iacq.domain.run import Run
 from iacq.errors import Unavailable
 from iacq.services.core import Core
-from iacq.store.protocol import owning
+from iacq.store.protocol import owning, warming
 from iacq.store.protocol.owning import Hold
 
 logger = log.get(__name__)
@@ -116,7 +117,7 @@ class Lease:
         lease, stage = self._core.settings.lease, self.stage
         began = self._core.clock.boottime()
         try:
-            run = self._core.database.attempt(owning.renew, self.hold, lease_ms=int(lease * 1000), stage=stage)
+            run = self._ask(lease_ms=int(lease * 1000), stage=stage)
         except Unavailable as error:
             logger.warning("lease not renewed: %s", error.message, extra=log.ids(run=self.hold.run_id))
             return False
@@ -128,3 +129,15 @@ class Lease:
         self.cancel_requested = self.cancel_requested or run.cancel_requested_at is not None
         self.freeze_requested = self.freeze_requested or run.freeze_requested_at is not None
         return True
+
+    def _ask(self, *, lease_ms: int, stage: str) -> Run | None:
+        """Say that we are there; None: the run is not ours any more."""
+        return self._core.database.attempt(owning.renew, self.hold, lease_ms=lease_ms, stage=stage)
+
+
+class WarmupLease(Lease):
+    """Asks now and then whether a warm-up is still wanted: nobody waits for its lease."""
+
+    def _ask(self, *, lease_ms: int, stage: str) -> Run | None:
+        del lease_ms, stage  # a warm-up has a time limit instead, and the run is at no step of a phase
+        return self._core.database.attempt(warming.renew, self.hold)

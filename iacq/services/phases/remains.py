@@ -33,9 +33,14 @@ ERRORED_FILE = "errored.tfstate"
 
 
 def tree_of(workshop: Workshop, run: Run, effects_fence: int) -> RunTree | None:
-    """Return the directory of a started apply: its plan's if it was hot, else that of its claim."""
+    """Return the directory of a started apply: where its canonical path leads.
+
+    That is one that was made by its own claim, by a warm-up, or by its plan.
+    """
     link = f"{run.id}-{run.plan_fence}"
-    return workshop.kept(f"{run.id}-{effects_fence}", link) or workshop.kept(link, link)
+    made_by = (effects_fence, run.warmup_fence, run.plan_fence)
+    trees = (workshop.kept(f"{run.id}-{fence}", link) for fence in made_by if fence is not None)
+    return next((tree for tree in trees if tree is not None), None)
 
 
 def errored_state(tree: Path, job: Path) -> bytes | None:

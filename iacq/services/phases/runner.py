@@ -16,7 +16,7 @@ from iacq.domain.transitions import Cause
 from iacq.errors import IacqError, PhaseFailed, Unavailable
 from iacq.messages import DISPATCH
 from iacq.ports import EndUnknown
-from iacq.services.phases import apply, ending, plan
+from iacq.services.phases import apply, ending, plan, preparing
 from iacq.services.phases.context import PhaseContext, SlotWorker
 from iacq.services.phases.job import NotStarted, PodStopping
 from iacq.services.phases.lease import Cancelled, Lease, LeaseLost, PoolFrozen
@@ -32,8 +32,6 @@ logger = log.get(__name__)
 _SAID_BY_TERRAFORM = frozenset({"terraform", "init"})
 PlanEnd = tuple[Status, Mapping[str, Any]]
 """How a plan ends, and the columns that say so."""
-_PATIENCE = 5.0
-"""Seconds that a bell waits for the slot's other thread."""
 
 
 def answer_doorbell(worker: SlotWorker, run_id: int, phase: Phase, attempt: int) -> Run | None:
@@ -41,16 +39,8 @@ def answer_doorbell(worker: SlotWorker, run_id: int, phase: Phase, attempt: int)
 
     None: the claim changed no row. The message was doubled, late, forged, or another slot was faster.
     """
-    # What a predecessor left is settled first. If that takes long, an apply was adopted and the slot is held: the bell
-    # is not for now, and the outbox rings again. So it does for a slot that is about to be replaced with its keeper.
-    if worker.stop_at is not None or not worker.lock.acquire(timeout=_PATIENCE):
-        return None
-    try:
-        if worker.keeper.gone:
-            return None
-        return _claim_and_run(worker, run_id, phase, attempt)
-    finally:
-        worker.lock.release()
+    with worker.occupied() as free:
+        return _claim_and_run(worker, run_id, phase, attempt) if free else None
 
 
 def _claim_and_run(worker: SlotWorker, run_id: int, phase: Phase, attempt: int) -> Run | None:
@@ -86,16 +76,26 @@ def claim(
 
 @contextlib.contextmanager
 def held(
-    worker: SlotWorker, run: Run, lease: Lease, began: float, sealed_secrets: bytes | None
+    worker: SlotWorker,
+    run: Run,
+    lease: Lease,
+    began: float,
+    sealed_secrets: bytes | None,
+    *,
+    log_of: Phase | None = None,
+    timeout: float | None = None,
 ) -> Iterator[PhaseContext]:
     """Hold a claim: its lease is renewed and its log stored until the phase is over.
 
-    An error that nobody foresaw becomes PhaseFailed: its text may hold a secret.
+    log_of: the phase to whose log it writes; None: its own. timeout: seconds; None: those of its phase. An error that
+    nobody foresaw becomes PhaseFailed: its text may hold a secret.
     """
     core, phase = worker.core, lease.hold.phase
     now = core.clock.monotonic()
-    timeout = core.settings.plan_timeout if phase is Phase.PLAN else core.settings.apply_timeout
-    writer = LogWriter(core, worker.threads, run.id, phase, fence=lease.hold.fence, effects_fence=run.effects_fence)
+    if timeout is None:
+        timeout = core.settings.plan_timeout if phase is Phase.PLAN else core.settings.apply_timeout
+    log_of = log_of or phase
+    writer = LogWriter(core, worker.threads, run.id, log_of, fence=lease.hold.fence, effects_fence=run.effects_fence)
     ctx = PhaseContext(
         worker=worker,
         run=run,
@@ -250,14 +250,14 @@ def _prepare_and_start(ctx: PhaseContext) -> Any:
     ctx.lease.check()
     ctx.learn_secrets()
     with _timed(ctx, "prepare"):
-        tier = apply.verify(ctx)
-        if tier is not StartTier.HOT:
+        tier = preparing.find(ctx)
+        if tier is None:
             ctx.lease.enter("fetch")
-            apply.restore(ctx)
-    if tier is not StartTier.HOT:
+            tier = preparing.restore(ctx)
+    if tier is StartTier.COLD:
         ctx.lease.enter("init")
         with _timed(ctx, "init"):
-            apply.init_cold(ctx)
+            preparing.init_cold(ctx)
     ctx.lease.check()
     # Nothing was applied yet: in a pod that is told to stop it does not begin, and another pod applies it.
     _check_stopping(ctx, None if ctx.worker.stop_at is None else -math.inf)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from iacq import log
 from iacq.domain import transitions
-from iacq.domain.run import Phase, Run, Status
+from iacq.domain.run import Phase, Run, Status, WarmupStatus
 from iacq.domain.transitions import Cause
 from iacq.keeper import files
 from iacq.keeper.files import JobDirectory
-from iacq.messages import DISPATCH
-from iacq.services.phases import ending, remains, runner
+from iacq.messages import BEGIN_WARMUPS, DISPATCH
+from iacq.services.phases import ending, remains, runner, warmup
 from iacq.services.phases.context import SlotWorker
 from iacq.services.phases.lease import Lease
 from iacq.store import runs, slots, workspaces
@@ -37,7 +37,9 @@ def settle(worker: SlotWorker) -> bool:
     slot = core.database.read(slots.at, place.pod_name, place.slot_id)
     if slot is not None and slot.run_id is not None:
         run = core.database.read(runs.get, slot.run_id)
-        if run is not None and run.owner != place.owner:
+        if run is not None and run.warmup_status is WarmupStatus.WARMING:
+            warmup.settle(worker, run)
+        elif run is not None and run.owner != place.owner:
             clear = _settle_run(worker, run) and clear
     return clear
 
@@ -140,5 +142,6 @@ def open_slot(worker: SlotWorker) -> bool:
     if core.database.run(slots.open_again, place):
         logger.info("open", extra=log.ids(slot=place.queue))
         core.ring_control(DISPATCH)
+        core.ring_control(BEGIN_WARMUPS)
     slot = core.database.read(slots.at, place.pod_name, place.slot_id)
     return slot is not None and slot.agent_id == place.agent_id and slot.closed is None

@@ -2,6 +2,7 @@
 
     waiting.py     nobody works on the run: dispatch, confirm, discard, expire, cancel, take back, give up, freeze
     owning.py      by the process that holds it: claim, renew, point of no return, not started, finish, end unknown
+    warming.py     a run that lost its slot is prepared in another one, ahead of its apply
     restoring.py   after the database was restored from a backup
     recovering.py  after its worker came to nothing: lease lost, plan killed, adopt, late report, resolve
 

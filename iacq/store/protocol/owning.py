@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from iacq.domain import recovery, transitions
-from iacq.domain.run import Phase, Run, StartTier, Status
+from iacq.domain.run import Phase, Run, StartTier, Status, WarmupStatus
 from iacq.domain.slot import Place
 from iacq.domain.transitions import Cause
 from iacq.messages import Doorbell
@@ -64,6 +64,8 @@ def claim(tx: Transaction, run_id: int, phase: Phase, attempt: int, place: Place
         started_at=Keep(TIMESTAMP),
         freeze_requested_ms=None,
     )
+    if run.warmup_status is WarmupStatus.WARMING:
+        run = runs.lose_place(tx, run_id)  # one thing at a time: whoever warmed it up here is dead
     slots.confirm_hold(tx, run_id, place)
     freezes.require_open(tx, run.pool)
     outbox.remove(tx, run_id)

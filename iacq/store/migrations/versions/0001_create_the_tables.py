@@ -236,6 +236,8 @@ def upgrade() -> None:
         sa.Column("lease_until", sa.BigInteger(), nullable=True),
         sa.Column("queue", sa.String(length=100), nullable=True),
         sa.Column("plan_fence", sa.Integer(), nullable=True),
+        sa.Column("warmup_fence", sa.Integer(), nullable=True),
+        sa.Column("warmup_until_ms", sa.BigInteger(), nullable=True),
         sa.Column("effects_at_ms", sa.BigInteger(), nullable=True),
         sa.Column("effects_fence", sa.Integer(), nullable=True),
         sa.Column("pod_name", sa.String(length=100), nullable=True),
@@ -276,6 +278,10 @@ def upgrade() -> None:
         sa.CheckConstraint(
             "fence IS NULL OR task_type IN ('destroy', 'drift', 'plan', 'plan_and_apply')",
             name="ck_workspace_tasks_type",
+        ),
+        sa.CheckConstraint(
+            "fence IS NULL OR warmup_status IN ('expired', 'failed', 'none', 'ready', 'warming')",
+            name="ck_workspace_tasks_warmup",
         ),
         sa.PrimaryKeyConstraint("id"),
         sqlite_autoincrement=True,
