@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import sqlalchemy as sa
 
-from iacq.domain import transitions
-from iacq.domain.run import Run, Status
+from iacq.domain import transitions, warmup
+from iacq.domain.run import Run, Status, WarmupStatus
 from iacq.domain.slot import Slot, SlotStatus
 from iacq.store import runs, schema, slots
 from iacq.store.session import Transaction
@@ -51,12 +51,28 @@ def _run(run: Run, held: Slot | None) -> Iterator[str]:
         yield f"run {run.id} is {run.status} with owner {run.owner}, lease {run.lease_until}"
     if run.status is Status.APPLY_INTERRUPTED and (run.effects_at is None or run.effects_fence is None):
         yield f"run {run.id} is interrupted without effects"
+    yield from _warmup(run, held)
     if run.effects_at is not None and run.status in (*WAITING_AGAIN, *transitions.QUEUED):
         yield f"run {run.id} is {run.status} although terraform may have applied it"
     if transitions.PHASE_OF.get(run.status) == "apply" and run.confirmed_at is None:
         yield f"run {run.id} is {run.status} without a confirmation"
     if run.status in transitions.ENDED and (run.completed_at is None or run.queue is not None or held):
         yield f"run {run.id} has ended and is not finished with"
+
+
+def _warmup(run: Run, held: Slot | None) -> Iterator[str]:
+    prepared = (run.prepared_agent_id, run.prepared_pod_name, run.prepared_slot_id)
+    if run.warmup_status in (WarmupStatus.WARMING, WarmupStatus.READY) and run.status != Status.APPLY_INTERRUPTED:
+        if held is None or prepared != (held.agent_id, held.pod_name, held.slot_id):
+            yield f"run {run.id} is {run.warmup_status} in {prepared} and holds {held.queue if held else None}"
+        if run.warmup_until is None:
+            yield f"run {run.id} is {run.warmup_status} for ever"
+    if run.warmup_status is WarmupStatus.WARMING and run.status not in warmup.SERVED:
+        yield f"run {run.id} is {run.status} and being warmed up"
+    if run.warmup_status in (WarmupStatus.FAILED, WarmupStatus.EXPIRED) and prepared != (None, None, None):
+        yield f"run {run.id}: its warm-up {run.warmup_status} in {prepared}"
+    if run.warmup_retries > 3:
+        yield f"run {run.id} was warmed up {run.warmup_retries} times"
 
 
 def _bells(tx: Transaction, every: list[Run]) -> list[str]:

@@ -1,4 +1,4 @@
-"""An apply that cannot start in the directory of its plan starts cold, and says why; or it fails, and says why."""
+"""An apply that cannot start in the directory of its plan starts warm or cold, or fails, and says why."""
 
 import pytest
 import sqlalchemy as sa
@@ -77,9 +77,16 @@ def test_what_changed_since_the_plan_rules_out_a_hot_start(system: System, tmp_p
     run = system.wait(run)
     log = system.log(run, "apply")
     assert said in log, log
-    assert (run.status, run.error_text, run.start_tier) == (Status.APPLIED, None, StartTier.COLD)
-    assert system.spy.commands(run.id)[-2:] == ["init", "apply"]
+    tier = StartTier.COLD if what == "terraform" else StartTier.WARM
+    assert (run.status, run.error_text, run.start_tier) == (Status.APPLIED, None, tier)
+    inits = ["init"] if tier is StartTier.COLD else []
+    assert system.spy.commands(run.id) == ["init", "plan", "show", "show", *inits, "apply"]
     assert "✓ Stored plan restored, hash verified" in log
+    if tier is StartTier.WARM:
+        assert "✓ Skipping init (using the restored workspace)" in log
+        assert "init" not in run.timings["apply"]
+    else:
+        assert "✗ terraform differs: another build" in log
 
 
 def test_another_slot_never_uses_the_directory(system: System, tmp_path):
@@ -92,7 +99,7 @@ def test_another_slot_never_uses_the_directory(system: System, tmp_path):
     assert other.slot_id == run.slot_id
     system.confirm(run)
     run = system.wait(run)
-    assert (run.status, run.start_tier) == (Status.APPLIED, StartTier.COLD)
+    assert (run.status, run.start_tier) == (Status.APPLIED, StartTier.WARM)
     assert run.slot_id != other.slot_id
     assert "✗ Agent differs: planned in unknown" in system.log(run, "apply")
     assert not (tree / "terraform.tfstate").exists()
@@ -100,7 +107,8 @@ def test_another_slot_never_uses_the_directory(system: System, tmp_path):
     assert system.wait(other).start_tier is StartTier.HOT
 
 
-def test_generated_files_modules_and_the_path_survive_a_cold_start(system: System, tmp_path):
+@pytest.mark.parametrize("tier", [StartTier.WARM, StartTier.COLD])
+def test_generated_files_modules_and_the_path_survive_every_start(system: System, tmp_path, tier):
     """docs/failures.md 16."""
     path = configurations.write(
         tmp_path / "cold", 'module "text" { source = "./text" }\noutput "all" { value = module.text }'
@@ -112,13 +120,15 @@ def test_generated_files_modules_and_the_path_survive_a_cold_start(system: Syste
     run = system.plan("cold")
     assert run.status is Status.APPLY_PENDING, run.error_text
     system.spy.restore()
+    if tier is StartTier.COLD:
+        system.spy.change("another build")
     lose_slot(system, run)
     for file in path.rglob("*"):
         if file.is_file():
             file.unlink()  # docs/failures.md 5: the source of now does not matter
     system.confirm(run)
     run = system.wait(run)
-    assert (run.status, run.error_text, run.start_tier) == (Status.APPLIED, None, StartTier.COLD)
+    assert (run.status, run.error_text, run.start_tier) == (Status.APPLIED, None, tier)
     log = system.log(run, "apply")
     assert "made at plan time" in log
     output = system.client.outputs("cold")["all"]["value"]

@@ -73,7 +73,7 @@ output "text" { value = terraform_data.late.output }
 """
 
 
-@pytest.mark.parametrize("tier", [StartTier.HOT, StartTier.COLD])
+@pytest.mark.parametrize("tier", [StartTier.HOT, StartTier.WARM, StartTier.COLD])
 def test_a_subdirectory_has_the_modules_beside_it_and_those_of_git_at_every_start(
     system: System, repository: Repository, tmp_path, tier
 ):
@@ -93,6 +93,8 @@ def test_a_subdirectory_has_the_modules_beside_it_and_those_of_git_at_every_star
     assert run.status is Status.APPLY_PENDING, run.error_text
     system.spy.restore()
     if tier is StartTier.COLD:
+        system.spy.change("another build")
+    if tier is not StartTier.HOT:
         lose_slot(system, run)
     for gone in (modules, repository):
         gone.directory.rename(gone.directory.with_name(f"gone-{gone.directory.name}"))

@@ -53,7 +53,7 @@ def _left_pending(system: System, run) -> int:
 
 
 def test_three_unread_plans_never_block_a_fourth_run(system: System, tmp_path):
-    """docs/failures.md 2, 23: the oldest reservation goes, and its apply starts cold."""
+    """docs/failures.md 2, 23: the oldest reservation goes, and its apply starts warm."""
     path = configurations.write(tmp_path / "unread", configurations.COUNTED)
     unread = []
     for number in range(3):
@@ -62,7 +62,7 @@ def test_three_unread_plans_never_block_a_fourth_run(system: System, tmp_path):
     assert {slot.status for slot in system.client.slots()} == {"reserved"}
     system.workspace("fourth", path)
     assert system.apply("fourth").start_tier is StartTier.HOT
-    for run, tier in zip(unread, (StartTier.COLD, StartTier.HOT, StartTier.HOT), strict=True):
+    for run, tier in zip(unread, (StartTier.WARM, StartTier.HOT, StartTier.HOT), strict=True):
         system.confirm(run)
         ended = system.wait(run)
         assert (ended.status, ended.start_tier) == (Status.APPLIED, tier)

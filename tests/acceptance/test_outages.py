@@ -181,7 +181,7 @@ def test_a_slot_that_does_not_answer_is_closed_until_it_does(system: System, tmp
     try:
         system.confirm(planned)
         applied = system.wait(planned)
-        assert (applied.status, applied.start_tier) == (Status.APPLIED, StartTier.COLD)
+        assert (applied.status, applied.start_tier) == (Status.APPLIED, StartTier.WARM)
         assert applied.slot_id != planned.slot_id
         closed = next(found for found in system.client.slots() if found.slot_id == planned.slot_id)
         assert closed.closed == "not_answering"

@@ -13,7 +13,7 @@ from tests.waiting import wait_until
 
 @on_both
 def test_a_pod_that_stops_lets_an_apply_end_and_gives_the_rest_away(system: System, tmp_path, gate):
-    """docs/failures.md 1, 3, 14, 29: what waits for a person goes on waiting, and starts cold in another boot."""
+    """docs/failures.md 1, 3, 14, 29: what waits for a person goes on waiting, and starts warm in another boot."""
     system.workspace("waits", configurations.write(tmp_path / "waits", configurations.COUNTED))
     waits = system.plan("waits")
     system.workspace("runs", configurations.write(tmp_path / "runs", gate.configuration()))
@@ -40,7 +40,7 @@ def test_a_pod_that_stops_lets_an_apply_end_and_gives_the_rest_away(system: Syst
     assert system.wait(later).status is Status.SUCCESS
     system.confirm(waits)
     waits = system.wait(waits)
-    assert (waits.status, waits.start_tier) == (Status.APPLIED, StartTier.COLD)
+    assert (waits.status, waits.start_tier) == (Status.APPLIED, StartTier.WARM)
     assert "✗ Agent differs" in system.log(waits, "apply")
 
 
@@ -94,6 +94,7 @@ def test_an_apply_that_has_not_begun_does_not_begin_in_a_stopping_pod(system: Sy
     run = system.plan("early")
     system.stop(POD)
     system.start_agent()
+    system.spy.change("another build")
     system.spy.hook(f'if [ "$1" = init ]; then {gate.script}; fi')
     system.confirm(run)
     gate.reached()

@@ -83,7 +83,7 @@ def test_the_first_interrupt_names_what_runs_and_the_second_one_stops_it(machine
 
 
 def test_a_restart_goes_on_where_it_was(machine: Machine) -> None:
-    """docs/failures.md 3, 17: what waits for its confirmation is neither lost nor failed; its apply starts cold."""
+    """docs/failures.md 3, 17: what waits for its confirmation is neither lost nor failed; its apply starts warm."""
     source = machine.directory / "source"
     source.mkdir()
     (source / "main.tf").write_text('resource "terraform_data" "a" {}\n')
@@ -96,7 +96,7 @@ def test_a_restart_goes_on_where_it_was(machine: Machine) -> None:
         wait_until(lambda: machine.status(waiting["id"]) == "success", 60, "the waiting run runs")
         assert machine.iacq("confirm", "1", "--yes", "-f").returncode == 0
         run = machine.json("show", "1")
-        assert (run["status"], run["start_tier"]) == ("applied", "cold")
+        assert (run["status"], run["start_tier"]) == ("applied", "warm")
 
 
 def test_an_apply_survives_the_death_of_everything_but_its_keeper(machine: Machine) -> None:

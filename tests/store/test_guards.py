@@ -14,12 +14,12 @@ from iacq.domain.run import Phase, Run, StartTier, Status
 from iacq.domain.slot import Closed, SlotStatus
 from iacq.domain.transitions import Cause
 from iacq.store import pools, runs, slots, workspaces
-from iacq.store.protocol import owning, recovering, waiting
+from iacq.store.protocol import owning, recovering, waiting, warming
 from iacq.store.schema import pools as pool_table
 from iacq.store.schema import runs as run_table
 from iacq.store.schema import slots as slot_table
 from iacq.store.session import Raced, Transaction
-from tests.store.world import EXPIRES_MS, LEASE_MS, World, plan_result
+from tests.store.world import CLAIM_MS, EXPIRES_MS, LEASE_MS, TTL_MS, WARMUP_MS, World, plan_result
 
 S = Status
 Change = Callable[[Transaction, Run, int], object]
@@ -79,6 +79,13 @@ CHANGED: dict[str, Change] = {
     "slot reserved": _slot(status=SlotStatus.RESERVED),
     "slot running": _slot(status=SlotStatus.RUNNING),
     "slot of another run": _give_slot_away,
+    "warmed up meanwhile": _add("warmup_retry_count", 1),
+    "warm-up claimed": _run(warmup_fence=99),
+    "warm-up ready": _run(warmup_status="ready"),
+    "warm-up expired": _run(warmup_status="expired"),
+    "no warm-up": _run(**runs.LOST_PLACE),
+    "warm-up in time": _now("warmup_until_ms", 1),
+    "prepared": _run(warmup_agent_id="pod1-boot1"),
     "locked workspace": lambda tx, run, _now: workspaces.lock(tx, run.workspace, by="eve", reason="x"),
     "frozen pool": _pool("frozen_ms"),
     "window that begins": _pool("freezes_ms"),
@@ -103,6 +110,16 @@ class Step:
 def expired(world: World, run: Run) -> Run:
     world.clock.advance(LEASE_MS / 1000 + 1)
     return run
+
+
+def waited(world: World, run: Run, ms: int) -> Run:
+    world.clock.advance(ms / 1000)
+    return run
+
+
+def confirmed(world: World, run: Run) -> Run:
+    queued: Run = world.do(waiting.confirm, run, by="bob", comment=None)[0]
+    return queued
 
 
 def cancelling(world: World, run: Run) -> Run:
@@ -277,6 +294,77 @@ STEPS: dict[str, Step] = {
             (S.APPLY_QUEUED, Phase.APPLY, S.APPLYING),
         )
     },
+    "begin a warm-up": Step(
+        begin=lambda world: world.lost(),
+        do=lambda world, run: functools.partial(warming.begin, run=run, slot=world.slot(), claim_within_ms=CLAIM_MS),
+        end=S.APPLY_PENDING,
+        slot=KEPT,
+        stopped_by=(
+            *("status", "foreign", "warmed up meanwhile", "warm-up ready", "warm-up expired", "prepared"),
+            *("slot closed", "slot draining", "slot of another boot", "slot of another run"),
+        ),
+    ),
+    "claim a warm-up": Step(
+        begin=lambda world: world.warming(),
+        do=lambda world, run: (
+            lambda tx: warming.claim(tx, run.id, run.warmup_retries, world.place(), within_ms=WARMUP_MS)
+        ),
+        end=S.APPLY_PENDING,
+        slot=KEPT,
+        stopped_by=(
+            *("status", "foreign", "warmed up meanwhile", "warm-up claimed", "warm-up ready", "no warm-up"),
+            *("slot of another boot", *TAKEN),
+        ),
+    ),
+    "ask whether a warm-up is wanted": Step(
+        begin=lambda world: world.warming(claimed=True),
+        do=lambda world, run: lambda tx: warming.renew(tx, world.warm_hold(run)),
+        end=S.APPLY_PENDING,
+        slot=KEPT,
+        stopped_by=("status", "foreign", "warm-up claimed", "warm-up ready", "no warm-up"),
+    ),
+    "end a warm-up": Step(
+        begin=lambda world: world.warming(claimed=True),
+        do=lambda world, run: lambda tx: warming.finish(tx, world.warm_hold(run), world.place(), ttl_ms=TTL_MS),
+        end=S.APPLY_PENDING,
+        slot=KEPT,
+        stopped_by=(
+            *("status", "foreign", "warm-up claimed", "warm-up ready", "no warm-up"),
+            *("slot of another boot", *TAKEN),
+        ),
+    ),
+    "fail a warm-up": Step(
+        begin=lambda world: world.warming(claimed=True),
+        do=lambda world, run: lambda tx: warming.fail(tx, world.warm_hold(run), world.place()),
+        end=S.APPLY_PENDING,
+        slot=FREE,
+        stopped_by=("status", "foreign", "warm-up claimed", "warm-up ready", "no warm-up", "slot of another boot"),
+    ),
+    "give up a warm-up": Step(
+        begin=lambda world: waited(world, world.warming(), CLAIM_MS),
+        do=lambda world, run: lambda tx: warming.give_up(tx, run, close_slot=Closed.NOT_ANSWERING),
+        end=S.APPLY_PENDING,
+        slot=FREE,
+        stopped_by=(
+            *("status", "foreign", "warmed up meanwhile", "warm-up claimed", "warm-up ready", "warm-up in time"),
+        ),
+    ),
+    "expire a warm-up": Step(
+        begin=lambda world: waited(world, world.ready(), TTL_MS),
+        do=lambda world, run: lambda tx: warming.expire(tx, run),
+        end=S.APPLY_PENDING,
+        slot=FREE,
+        stopped_by=("status", "foreign", "warm-up claimed", "no warm-up", "warm-up in time"),
+    ),
+    "claim behind a warm-up": Step(
+        begin=lambda world: confirmed(world, world.warming(claimed=True)),
+        do=lambda world, run: (
+            lambda tx: owning.claim(tx, run.id, Phase.APPLY, run.attempt, world.place(), lease_ms=LEASE_MS)
+        ),
+        end=S.APPLYING,
+        slot=HELD,
+        stopped_by=("attempt", "queue", "cancel", "slot of another boot", *TAKEN),
+    ),
     "renew": Step(
         begin=lambda world: world.at(S.PLANNING),
         do=lambda world, run: lambda tx: owning.renew(tx, world.hold(run), lease_ms=LEASE_MS, stage="init"),

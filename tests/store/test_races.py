@@ -23,10 +23,10 @@ from iacq.services import enqueuing
 from iacq.services.core import Core
 from iacq.store import freezes, pod_lifecycle, pods, pools, runs, workspaces
 from iacq.store.pods import Registration
-from iacq.store.protocol import owning, recovering, waiting
+from iacq.store.protocol import owning, recovering, waiting, warming
 from iacq.store.schema import pods as pod_table
 from iacq.store.session import Database, Transaction
-from tests.store.world import AGENT, EXPIRES_MS, LEASE_MS, POD, World, at_once, plan_result
+from tests.store.world import AGENT, CLAIM_MS, EXPIRES_MS, LEASE_MS, POD, TTL_MS, WARMUP_MS, World, at_once, plan_result
 from tests.waiting import wait_until
 
 S = Status
@@ -162,7 +162,128 @@ def only(status_if_first: Status, status_if_second: Status) -> dict[str, Came]:
     }
 
 
+def begin_warmup(seen: Seen) -> Step:
+    return lambda tx: warming.begin(tx, seen.run, seen.slot, claim_within_ms=CLAIM_MS)
+
+
+def claim_warmup(seen: Seen) -> Step:
+    retry, place = seen.run.warmup_retries, seen.world.place()
+    return lambda tx: warming.claim(tx, seen.run.id, retry, place, within_ms=WARMUP_MS)
+
+
+def finish_warmup(seen: Seen) -> Step:
+    hold = seen.world.warm_hold(seen.run)
+    return lambda tx: warming.finish(tx, hold, seen.world.place(), ttl_ms=TTL_MS)
+
+
+def fail_warmup(seen: Seen) -> Step:
+    hold = seen.world.warm_hold(seen.run)
+    return lambda tx: warming.fail(tx, hold, seen.world.place())
+
+
+def expire_warmup(seen: Seen) -> Step:
+    return lambda tx: warming.expire(tx, seen.run)
+
+
+def give_up_warmup(seen: Seen) -> Step:
+    return lambda tx: warming.give_up(tx, seen.run, close_slot=Closed.NOT_ANSWERING)
+
+
+def both(status: Status, reversed_status: Status) -> dict[str, Came]:
+    """Both are accepted, whoever is first."""
+    return {
+        "in_order": Came(first=True, second=True, status=status),
+        "reversed": Came(first=True, second=True, status=reversed_status),
+    }
+
+
 PAIRS: dict[str, Pair] = {
+    "warm-up / warm-up": Pair(
+        begin=lambda world: world.lost(),
+        first=begin_warmup,
+        second=begin_warmup,
+        **only(S.APPLY_PENDING, S.APPLY_PENDING),
+    ),
+    "warm-up / another run in that slot": Pair(
+        begin=lambda world: world.lost(),
+        other=lambda world: world.at(S.PENDING, workspace="other"),
+        first=begin_warmup,
+        second=lambda seen: lambda tx: waiting.dispatch(tx, seen.other, seen.slot),
+        **only(S.APPLY_PENDING, S.APPLY_PENDING),
+    ),
+    "warm-up / discard": Pair(
+        begin=lambda world: world.lost(),
+        first=begin_warmup,
+        second=lambda seen: lambda tx: waiting.discard(tx, seen.run, by="eve"),
+        in_order=Came(first=True, second=True, status=S.DISCARDED),
+        reversed=Came(first=False, second=True, status=S.DISCARDED),
+    ),
+    "warm-up / confirm": Pair(
+        begin=lambda world: world.lost(),
+        first=begin_warmup,
+        second=confirm,
+        **both(S.APPLY_QUEUED, S.CONFIRMED),
+    ),
+    "claim a warm-up / claim it": Pair(
+        begin=lambda world: world.warming(),
+        first=claim_warmup,
+        second=claim_warmup,
+        **only(S.APPLY_PENDING, S.APPLY_PENDING),
+    ),
+    "claim a warm-up / confirm": Pair(
+        begin=lambda world: world.warming(),
+        first=claim_warmup,
+        second=confirm,
+        **both(S.APPLY_QUEUED, S.APPLY_QUEUED),
+    ),
+    "claim a warm-up / give it up": Pair(
+        begin=lambda world: world.warming(),
+        first=claim_warmup,
+        second=give_up_warmup,
+        second_is_late=True,
+        **only(S.APPLY_PENDING, S.APPLY_PENDING),
+    ),
+    "end a warm-up / confirm": Pair(
+        begin=lambda world: world.warming(claimed=True),
+        first=finish_warmup,
+        second=confirm,
+        **both(S.APPLY_QUEUED, S.APPLY_QUEUED),
+    ),
+    "end a warm-up / give it up": Pair(
+        begin=lambda world: world.warming(claimed=True),
+        first=finish_warmup,
+        second=give_up_warmup,
+        second_is_late=True,
+        **only(S.APPLY_PENDING, S.APPLY_PENDING),
+    ),
+    "end a warm-up / give up the reservation": Pair(
+        begin=lambda world: world.warming(claimed=True),
+        first=finish_warmup,
+        second=lambda seen: lambda tx: waiting.give_up_reservation(tx, seen.run, seen.slot),
+        in_order=Came(first=True, second=True, status=S.APPLY_PENDING),
+        reversed=Came(first=False, second=True, status=S.APPLY_PENDING),
+    ),
+    "fail a warm-up / confirm": Pair(
+        begin=lambda world: world.warming(claimed=True),
+        first=fail_warmup,
+        second=confirm,
+        **both(S.CONFIRMED, S.APPLY_QUEUED),
+    ),
+    "fail a warm-up / cancel": Pair(
+        begin=lambda world: world.warming(claimed=True),
+        first=fail_warmup,
+        second=cancel,
+        in_order=Came(first=True, second=True, status=S.CANCELLED),
+        reversed=Came(first=False, second=True, status=S.CANCELLED),
+    ),
+    "confirm / expire the warm-up": Pair(
+        begin=lambda world: world.ready(),
+        first=confirm,
+        second=expire_warmup,
+        second_is_late=True,
+        in_order=Came(first=True, second=False, status=S.APPLY_QUEUED),
+        reversed=Came(first=True, second=True, status=S.CONFIRMED),
+    ),
     "confirm / confirm": Pair(
         begin=lambda world: world.at(S.APPLY_PENDING),
         first=confirm,
@@ -410,8 +531,9 @@ def test_at_the_same_moment(world: World, name: str) -> None:
 
 def clear(world: World, seen: Seen) -> None:
     """End what the round left, so that the next one finds free slots."""
+    ended = {"status": S.CANCELLED, "completed_ms": 1, "queue": None, "owner": None, "lease_until": None}
     for run in filter(None, (seen.run, seen.other)):
-        world.set_run(run.id, status=S.CANCELLED, completed_ms=1, queue=None, owner=None, lease_until=None)
+        world.set_run(run.id, **ended, **runs.LOST_PLACE)
     world.do(lambda tx: tx.execute(pod_table.update().values(status=PodStatus.ONLINE)))
     for number in (1, 2):
         world.set_slot(number, run_id=None, status="idle", task_type=None, closed=None)

@@ -7,12 +7,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from iacq.domain.run import Run, RunType, StartTier, Status
+from iacq.domain.run import Phase, Run, RunType, StartTier, Status
 from iacq.domain.slot import Place, Slot
 from iacq.domain.transitions import PHASE_OF
 from iacq.store import pods, runs, slots, workspaces
 from iacq.store.pods import Registration
-from iacq.store.protocol import owning, recovering, waiting
+from iacq.store.protocol import owning, recovering, waiting, warming
 from iacq.store.protocol.owning import Hold, PlanResult
 from iacq.store.runs import NewRun
 from iacq.store.schema import metadata
@@ -24,6 +24,9 @@ from tests import invariants, samples
 
 LEASE_MS = 45_000
 EXPIRES_MS = 3_600_000
+CLAIM_MS = 60_000
+WARMUP_MS = 660_000
+TTL_MS = 1_800_000
 POD = "pod1"
 AGENT = "pod1-boot1"
 
@@ -143,6 +146,32 @@ class World:
         self.do(workspaces.unlock, run.workspace)
         return confirmed
 
+    def lost(self, status: Status = Status.APPLY_PENDING, **changes: Any) -> Run:
+        """A planned run whose slot was given up."""
+        run = self.at(status, **changes)
+        self.do(waiting.give_up_reservation, run, self.database.read(slots.held_by, run.id))
+        return self.run(run.id)
+
+    def warming(self, run: Run | None = None, slot_id: int = 1, *, claimed: bool = False) -> Run:
+        """A run that lost its slot and is being prepared in another one."""
+        run = run or self.lost()
+        self.do(warming.begin, run, self.slot(slot_id), claim_within_ms=CLAIM_MS)
+        run = self.run(run.id)
+        if claimed:
+            place = self.place(slot_id)
+            run = self.do(warming.claim, run.id, run.warmup_retries, place, within_ms=WARMUP_MS)
+        return run
+
+    def warm_hold(self, run: Run) -> Hold:
+        """What whoever warms up a run names."""
+        return Hold(run_id=run.id, phase=Phase.PLAN, fence=run.warmup_fence or 0, owner="whoever")
+
+    def ready(self, run: Run | None = None, slot_id: int = 1) -> Run:
+        """A run that is prepared in another slot than its plan's."""
+        run = self.warming(run, slot_id, claimed=True)
+        ready: Run = self.do(warming.finish, self.warm_hold(run), self.place(slot_id), ttl_ms=TTL_MS)
+        return ready
+
     def with_effects(self, **changes: Any) -> Run:
         """An applying run whose terraform may have started."""
         run = self.at(Status.APPLYING, **changes)
@@ -207,4 +236,16 @@ def at_once(*jobs: Callable[[], Any]) -> list[Any]:
     return results
 
 
-__all__ = ["AGENT", "EXPIRES_MS", "LEASE_MS", "POD", "Rows", "World", "at_once", "plan_result"]
+__all__ = [
+    "AGENT",
+    "CLAIM_MS",
+    "EXPIRES_MS",
+    "LEASE_MS",
+    "POD",
+    "TTL_MS",
+    "WARMUP_MS",
+    "Rows",
+    "World",
+    "at_once",
+    "plan_result",
+]

@@ -11,7 +11,7 @@ from typing import Any
 from iacq.domain import transitions
 from iacq.domain.run import Phase, Run, RunType, Status
 from iacq.errors import Conflict, IacqError
-from iacq.services import confirming, dispatching, enqueuing, freeze_changes, freezing, recovering
+from iacq.services import confirming, dispatching, enqueuing, freeze_changes, freezing, recovering, warming
 from iacq.services.freeze_changes import Until
 from iacq.store import runs, slots, workspaces
 from iacq.store.session import Database
@@ -125,6 +125,8 @@ class Walk:
             ("recover", 5, lambda: recovering.recover(cluster.core, self.rng.choice(cluster.watches))),
             ("check agents", 3, lambda: recovering.check_agents(cluster.core)),
             ("expire plans", 1, lambda: recovering.expire_plans(cluster.core)),
+            ("begin warm-ups", 6, lambda: warming.begin(cluster.core)),
+            ("expire warm-ups", 3, lambda: warming.expire(cluster.core)),
             ("confirm", 20, self._confirm),
             ("discard", 1, self._discard),
             ("cancel", 2, self._cancel),
@@ -414,6 +416,8 @@ class Walk:
         freezing.apply_windows(core)
         dispatching.dispatch(core)
         dispatching.resend(core)
+        warming.expire(core)
+        warming.begin(core)
         while (rung := self._take_message()) is not None:
             cluster.deliver(rung)
         for watch in cluster.watches:
