@@ -40,6 +40,7 @@ class Walk:
         self.trace: list[str] = []
         self._depth = 0
         self._left = 0
+        self._most = 8 if seed % 2 else 3  # unended runs: in a quiet system slots are free to warm up in
         self._actions = self._weighed()
 
     def run(self, steps: int) -> None:
@@ -125,7 +126,7 @@ class Walk:
             ("recover", 5, lambda: recovering.recover(cluster.core, self.rng.choice(cluster.watches))),
             ("check agents", 3, lambda: recovering.check_agents(cluster.core)),
             ("expire plans", 1, lambda: recovering.expire_plans(cluster.core)),
-            ("begin warm-ups", 6, lambda: warming.begin(cluster.core)),
+            ("begin warm-ups", 14, lambda: warming.begin(cluster.core)),
             ("expire warm-ups", 3, lambda: warming.expire(cluster.core)),
             ("confirm", 20, self._confirm),
             ("discard", 1, self._discard),
@@ -188,7 +189,7 @@ class Walk:
             supersede=self.rng.random() < 0.1,
         )
         unended = set(Status) - transitions.ENDED
-        if len(self.cluster.core.database.read(runs.listed, statuses=unended)) >= 8:
+        if len(self.cluster.core.database.read(runs.listed, statuses=unended)) >= self._most:
             return None
         run = enqueuing.enqueue(self.cluster.core, request)
         return f"run {run.id} {run.run_type} of {run.workspace}"
