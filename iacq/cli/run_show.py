@@ -73,6 +73,7 @@ def _facts(app: App, run: Run) -> Iterator[tuple[str, str | None]]:
     yield "Cancelled", f"asked by {run.cancel_requested_by}" if run.cancel_requested_at else None
     yield "Expires", output.moment(run.expires_at) if run.status is Status.APPLY_PENDING else None
     yield "Started", wording.start_tier(run)
+    yield "Warm-up", wording.warm_up(run)
     yield "Terraform", run.terraform_version
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from iacq.cli import output
-from iacq.domain.run import Phase, Run, RunType, StartTier, Status
+from iacq.domain.run import Phase, Run, RunType, StartTier, Status, WarmupStatus
 
 SUCCEEDED = frozenset({Status.SUCCESS, Status.PLANNED_AND_FINISHED, Status.APPLIED})
 """Ends that are exit code 0."""
@@ -52,6 +52,22 @@ def start_tier(run: Run) -> str | None:
         return "start tier: cold (init was repeated)"
     saved = f", about {output.duration(init)} saved" if init else ""
     return f"start tier: {run.start_tier} (init was not repeated{saved})"
+
+
+def warm_up(run: Run) -> str | None:
+    """Say how far the preparation in another slot than the plan's is; None: there is none."""
+    where = f"slot {run.prepared_slot_id} of pod {run.prepared_pod_name}"
+    match run.warmup_status:
+        case WarmupStatus.WARMING:
+            return f"being prepared in {where}"
+        case WarmupStatus.READY:
+            return f"ready in {where}"
+        case WarmupStatus.EXPIRED:
+            return "expired; the apply restores what was planned when it starts"
+        case WarmupStatus.FAILED:
+            return f"failed ({run.warmup_retries} so far); the apply restores what was planned when it starts"
+        case WarmupStatus.NONE:
+            return None
 
 
 def place(run: Run) -> str | None:

@@ -7,8 +7,9 @@ from iacq.domain.slot import Closed, SlotStatus
 from iacq.messages import WARMUP
 from iacq.services import agents, confirming, dispatching, recovering, warming
 from iacq.services.core import Core
-from iacq.store import slots, workspaces
+from iacq.store import pods, slots, workspaces
 from iacq.store.pods import Registration
+from iacq.store.protocol import waiting
 from iacq.store.protocol import warming as protocol
 from iacq.testing.dispatcher import RecordingDispatcher, Rung
 from tests.store.world import CLAIM_MS, TTL_MS, WARMUP_MS, World
@@ -124,22 +125,16 @@ def test_an_apply_behind_a_warm_up_waits_without_blame(world: World, core: Core)
     queued = confirming.confirm(core, run.id, plan_hash=run.plan_hash or "", by="bob")
     assert (queued.status, queued.queue) == (S.APPLY_QUEUED, "pod1.1")
     world.clock.advance(CLAIM_MS / 1000 + 1)
-    agents_beat(world)
+    world.do(pods.beat, "pod1", "pod1-boot1")
     assert recovering.check_agents(core) == 0
     world.do(protocol.finish, world.warm_hold(run), world.place(), ttl_ms=TTL_MS)
     assert recovering.check_agents(core) == 0, "its time counts from the end of the warm-up"
     world.check()
     world.clock.advance(CLAIM_MS / 1000 + 1)
-    agents_beat(world)
+    world.do(pods.beat, "pod1", "pod1-boot1")
     assert recovering.check_agents(core) == 1
     assert (world.run(run.id).status, world.slot(1).closed) == (S.CONFIRMED, Closed.NOT_ANSWERING)
     world.check()
-
-
-def agents_beat(world: World) -> None:
-    from iacq.store import pods
-
-    world.do(pods.beat, "pod1", "pod1-boot1")
 
 
 @pytest.mark.parametrize("claimed", [False, True])
@@ -161,7 +156,7 @@ def test_a_failed_warm_up_behind_which_an_apply_waits_leaves_it_the_slot(world: 
     world.pod()
     run = world.warming(claimed=True)
     world.do(lambda tx: protocol.renew(tx, world.warm_hold(run)))
-    queued = world.do(confirming.waiting.confirm, run, by="bob", comment=None)[0]
+    queued = world.do(waiting.confirm, run, by="bob", comment=None)[0]
     failed = world.do(protocol.fail, world.warm_hold(run), world.place())
     assert (failed.status, failed.warmup_status) == (S.APPLY_QUEUED, W.FAILED)
     assert world.slot(1).run_id == run.id
@@ -230,8 +225,7 @@ def test_a_pod_that_is_lost_takes_the_warm_up_with_it_and_another_begins(world: 
     world.pod("pod2", slots_of_pod=1)
     run = world.at(S.APPLY_PENDING)
     world.clock.advance(31)
-    world.do(lambda tx: slots.listed(tx))
-    world.do(_beat_pod2)
+    world.do(pods.beat, "pod2", "pod2-boot1")
     assert recovering.check_agents(core) == 1
     assert warming.begin(core) == 1
     assert world.run(run.id).prepared_pod_name == "pod2"
@@ -243,12 +237,6 @@ def test_a_pod_that_is_lost_takes_the_warm_up_with_it_and_another_begins(world: 
     assert warming.begin(core) == 1
     assert world.run(run.id).prepared_agent_id == "pod2-boot2"
     world.check()
-
-
-def _beat_pod2(tx: object) -> None:
-    from iacq.store import pods
-
-    pods.beat(tx, "pod2", "pod2-boot1")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("end", ["discard", "cancel", "expire"])
@@ -270,7 +258,7 @@ def test_a_claim_of_the_apply_forgets_a_warm_up_that_nobody_ended(world: World) 
     """Its process died, and its successor heard the apply's bell first."""
     world.pod()
     run = world.warming(claimed=True)
-    queued = world.do(confirming.waiting.confirm, run, by="bob", comment=None)[0]
+    queued = world.do(waiting.confirm, run, by="bob", comment=None)[0]
     applying = world.claimed(queued)
     assert (applying.warmup_status, applying.warmup_fence, applying.prepared_slot_id) == (W.NONE, None, None)
     assert world.database.attempt(protocol.finish, world.warm_hold(run), world.place(), ttl_ms=TTL_MS) is None
