@@ -10,11 +10,11 @@ from iacq import log
 from iacq.domain import transitions
 from iacq.domain.run import Run, Status
 from iacq.domain.transitions import Cause
-from iacq.messages import DISPATCH, RECONCILE_PODS
+from iacq.messages import BEGIN_WARMUPS, DISPATCH, RECONCILE_PODS
 from iacq.services.core import Apart, Core
 from iacq.store import freezes, runs, slots
 from iacq.store.freezes import PoolFreezes
-from iacq.store.protocol import waiting
+from iacq.store.protocol import waiting, warming
 from iacq.store.session import Transaction
 
 logger = log.get(__name__)
@@ -39,6 +39,7 @@ def apply_windows(core: Core) -> int:
     if marked or told:
         core.ring_control(DISPATCH)
         core.ring_control(RECONCILE_PODS)
+        core.ring_control(BEGIN_WARMUPS)
     return told
 
 
@@ -59,6 +60,7 @@ def _empty(core: Core, pool: PoolFreezes, since: int) -> int:
             kept = core.database.read(runs.get, slot.run_id or 0)
             if kept is not None:
                 told += core.database.attempt(waiting.give_up_reservation, kept, slot) is not None
+    core.database.run(warming.reset, pool.pool)
     return told
 
 

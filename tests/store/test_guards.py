@@ -302,6 +302,7 @@ STEPS: dict[str, Step] = {
         stopped_by=(
             *("status", "foreign", "warmed up meanwhile", "warm-up ready", "warm-up expired", "prepared"),
             *("slot closed", "slot draining", "slot of another boot", "slot of another run"),
+            *("frozen pool", "window that begins"),
         ),
     ),
     "claim a warm-up": Step(
@@ -313,7 +314,7 @@ STEPS: dict[str, Step] = {
         slot=KEPT,
         stopped_by=(
             *("status", "foreign", "warmed up meanwhile", "warm-up claimed", "warm-up ready", "no warm-up"),
-            *("slot of another boot", *TAKEN),
+            *("slot of another boot", *TAKEN, "frozen pool", "window that begins"),
         ),
     ),
     "ask whether a warm-up is wanted": Step(

@@ -2,12 +2,13 @@
 
 import pytest
 
+from iacq.domain.pool import PoolPolicy
 from iacq.domain.run import RunType, Status, WarmupStatus
 from iacq.domain.slot import Closed, SlotStatus
 from iacq.messages import WARMUP
-from iacq.services import agents, confirming, dispatching, recovering, warming
+from iacq.services import agents, confirming, dispatching, freeze_changes, freezing, recovering, warming
 from iacq.services.core import Core
-from iacq.store import pods, slots, workspaces
+from iacq.store import pods, pools, slots, workspaces
 from iacq.store.pods import Registration
 from iacq.store.protocol import waiting
 from iacq.store.protocol import warming as protocol
@@ -189,6 +190,22 @@ def test_a_freeze_begins_anew(world: World, core: Core) -> None:
     assert world.do(protocol.reset, "another") == 0
     assert world.do(protocol.reset, "default") == 1
     assert world.run(run.id).warmup_retries == 0
+    world.check()
+
+
+def test_no_slot_is_taken_in_a_frozen_pool(world: World, core: Core) -> None:
+    world.do(pools.set_policy, "default", PoolPolicy(max_pods=1, slots_per_pod=2))
+    world.pod()
+    run = world.warming(claimed=True)
+    freeze_changes.freeze_now(core, "default", until=None, reason="x", by="eve")
+    freezing.apply_windows(core)
+    lost = world.run(run.id)
+    assert (lost.warmup_status, lost.prepared_slot_id, lost.warmup_retries) == (W.NONE, None, 0)
+    assert warming.begin(core) == 0
+    freeze_changes.lift(core, "default", reason="x", by="eve")
+    freezing.apply_windows(core)
+    assert warming.begin(core) == 1
+    assert world.run(run.id).warmup_retries == 1, "it begins anew"
     world.check()
 
 

@@ -18,7 +18,7 @@ from iacq.domain.run import Run, WarmupStatus
 from iacq.domain.slot import Closed, Place, Slot, SlotStatus
 from iacq.domain.warmup import Step
 from iacq.messages import WarmupBell, slot_queue
-from iacq.store import readable, runs, slots
+from iacq.store import freezes, readable, runs, slots
 from iacq.store.protocol.owning import Hold
 from iacq.store.schema import runs as table
 from iacq.store.session import Raced, Transaction
@@ -49,6 +49,7 @@ def begin(tx: Transaction, run: Run, slot: Slot, *, claim_within_ms: int) -> War
         warmup_until_ms=After(claim_within_ms),
     )
     slots.reserve_idle(tx, slot, begun)
+    freezes.require_open(tx, run.pool)
     return bell_of(begun)
 
 
@@ -74,8 +75,10 @@ def claim(tx: Transaction, run_id: int, retry: int, place: Place, *, within_ms: 
         fence=fence,
         warmup_fence=fence,
         warmup_until_ms=After(within_ms),
+        freeze_requested_ms=None,
     )
     slots.confirm_hold(tx, run_id, place, status=_HELD)
+    freezes.require_open(tx, claimed.pool)
     return claimed
 
 
@@ -169,6 +172,7 @@ _UNPREPARED = sa.and_(
     table.c.status.in_(_PREPARABLE),
     table.c.warmup_status.in_(sorted(warmup.TABLE[Step.BEGIN][0])),
     table.c.warmup_agent_id.is_(None),
+    table.c.pool.not_in(freezes.FROZEN_POOLS),
 )
 _UNCLAIMED = sa.and_(
     _OURS,
