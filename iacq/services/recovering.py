@@ -159,4 +159,4 @@ def _expire(core: Core, run: Run) -> bool:
         logger.info("plan expired", extra=log.ids(run=run.id, workspace=run.workspace))
         return True
     slot = core.database.read(slots.held_by_since, run.id, older_than_ms=int(core.settings.reserve_for * 1000))
-    return slot is not None and core.database.attempt(waiting.give_up_reservation, run, slot) is not None
+    return slot is not None and core.database.attempt(waiting.give_up_reservation, run, slot, final=True) is not None

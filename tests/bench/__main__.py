@@ -21,6 +21,7 @@ from tests.bench import (
     source,
     system,
     throughput,
+    warm,
 )
 from tests.bench.figure import Figure
 from tests.bench.system import Space
@@ -34,6 +35,9 @@ BENCHMARKS: dict[str, tuple[Callable[[Space], Iterator[Figure]], bool]] = {
     "client-postgresql": (client.measure, True),
     "ratios-null": (ratios.measure_null, False),
     "ratios-aws": (ratios.measure_aws, False),
+    "warm": (warm.measure, False),
+    "warm-null": (warm.measure_null, False),
+    "warm-aws": (warm.measure_aws, False),
     "inits": (inits.measure, False),
     "idle": (idle.measure, False),
     "commands": (commands.measure, False),

@@ -60,7 +60,7 @@ def _measure(
             applied = system.applied(planned)
             phases.append(system.phase_ms(applied, Cause.CLAIMED))
             runs.append(plan_ms + system.phase_ms(applied, Cause.CONFIRMED))
-            bare.append(_bare_apply_ms(system, terraform, number))
+            bare.append(bare_apply_ms(system, _WORKSPACE, terraform, number))
             by_hand = _ByHand(space.directory / f"hand-{number}", terraform, packed, files)
             with contextlib.closing(by_hand):
                 hand.append(by_hand.measure_ms(system.client.pull_state(_WORKSPACE), number))
@@ -77,9 +77,9 @@ def _ratio(name: str, value: float, goal: float | None) -> Figure:
     return Figure(name=name, value=value, unit="ratio", goal=goal)
 
 
-def _bare_apply_ms(system: System, terraform: Path, number: int) -> float:
+def bare_apply_ms(system: System, workspace: str, terraform: Path, number: int) -> float:
     """Apply a plan of iacq's without iacq, where it would have applied it; then discard it."""
-    run: Run = system.planned(_WORKSPACE, n=1000 + number)
+    run: Run = system.planned(workspace, n=1000 + number)
     directory = system.home / "work" / "runs" / f"{run.id}-{run.plan_fence}"
     took = _terraform_ms(terraform, directory, system.home, "apply", "-input=false", "-json", "plan.out")
     system.client.discard(run.id)

@@ -51,7 +51,7 @@ def test_nobody_else_gets_one(world: World, core: Core) -> None:
 
 
 def test_as_many_slots_stay_free_as_runs_can_start(world: World, core: Core) -> None:
-    """docs/failures.md 21: what waits for a person never takes a slot that a run could use now."""
+    """docs/failures.md 2: what waits for a person never takes a slot that a run could use now."""
     world.pod(slots_of_pod=3)
     waits = world.lost()
     for name in ("a", "b", "c"):
@@ -69,6 +69,7 @@ def test_as_many_slots_stay_free_as_runs_can_start(world: World, core: Core) -> 
 
 
 def test_a_slot_of_another_pool_or_a_closed_one_is_not_taken(world: World, core: Core) -> None:
+    """docs/failures.md 21."""
     world.pod()
     world.pod("pod2", pool="other-pool")
     world.lost()
@@ -206,6 +207,18 @@ def test_no_slot_is_taken_in_a_frozen_pool(world: World, core: Core) -> None:
     freezing.apply_windows(core)
     assert warming.begin(core) == 1
     assert world.run(run.id).warmup_retries == 1, "it begins anew"
+    world.check()
+
+
+def test_a_reservation_that_lasted_long_enough_is_not_followed_by_another(world: World, core: Core) -> None:
+    world.pod()
+    world.do(pools.set_policy, "default", PoolPolicy(max_pods=1, slots_per_pod=2))
+    run = world.at(S.APPLY_PENDING)
+    world.set_run(run.id, expires_ms=world.clock.now_ms() + 10 * 86_400_000)
+    world.clock.advance(86_400)
+    assert recovering.expire_plans(core) == 1
+    assert (world.run(run.id).warmup_status, world.slot(1).run_id) == (W.EXPIRED, None)
+    assert warming.begin(core) == 0
     world.check()
 
 

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from iacq.domain import transitions
-from iacq.domain.run import Run, Status
+from iacq.domain.run import Run, Status, WarmupStatus
 from iacq.services.cleaning import RunDirectory, is_removable
 from tests import samples
 
@@ -61,6 +61,26 @@ def test_the_plan_is_kept_where_it_is_prepared_and_nowhere_else(status: Status) 
     assert removable(run(status), 3)
     for changed in ({"prepared_agent_id": "agent-0"}, {"prepared_pod_name": "pod2"}, {"prepared_slot_id": 1}):
         assert removable(run(status, **{**PREPARED_HERE, **changed}), 3)
+
+
+WARMED_UP = {"fence": 7, "warmup_fence": 7, "warmup_status": WarmupStatus.READY}
+
+
+@pytest.mark.parametrize("status", [Status.APPLY_PENDING, Status.CONFIRMED, Status.APPLY_QUEUED, Status.APPLYING])
+def test_what_was_warmed_up_is_kept_where_it_is_and_only_that(status: Status) -> None:
+    here = run(status, **WARMED_UP, **PREPARED_HERE)
+    assert not removable(here, 7)
+    assert removable(here, 3), "another slot has that of the plan, or had"
+    moved = run(status, **{**WARMED_UP, **PREPARED_HERE, "prepared_slot_id": 1, "fence": 8})
+    assert removable(moved, 7)
+    applying = run(Status.APPLYING, **{**WARMED_UP, "fence": 9}, effects_fence=8)
+    assert not removable(applying, 7), "the apply runs in it"
+
+
+@pytest.mark.parametrize("status", [WarmupStatus.FAILED, WarmupStatus.EXPIRED])
+def test_what_is_left_of_a_warm_up_that_is_over_goes(status: WarmupStatus) -> None:
+    over = run(Status.APPLY_PENDING, fence=7, warmup_status=status)
+    assert all(removable(over, fence) for fence in range(9))
 
 
 def test_an_apply_with_effects_keeps_what_it_may_run_in() -> None:

@@ -18,12 +18,13 @@ from iacq.adapters.celery_app import make_client_app
 from iacq.adapters.dispatcher import CeleryDispatcher
 from iacq.domain.run import Phase
 from iacq.errors import Unavailable
-from iacq.messages import Doorbell
+from iacq.messages import Doorbell, WarmupBell
 from iacq.ports import Dispatcher
 from iacq.settings import Settings
 from iacq.testing.dispatcher import RecordingDispatcher
 
 BELL = Doorbell(run_id=42, phase=Phase.APPLY, attempt=3, queue="pod1.2", workspace="network")
+WARMUP = WarmupBell(run_id=42, retry=2, queue="pod1.2", workspace="network")
 
 
 @dataclass
@@ -92,10 +93,12 @@ class TestDispatcher:
         broker.dispatcher.ring_slot("pod1.2", messages.ANSWER)
         broker.dispatcher.ring_agent("pod1", messages.SIGNAL_RUN, run_id=42, slot_id=2)
         broker.dispatcher.ring_control(messages.DISPATCH)
-        assert broker.arrived() == [
-            ("pod1.2", "iacq.answer", {}),
-            ("pod1.agent", "iacq.signal_run", {"run_id": 42, "slot_id": 2}),
+        broker.dispatcher.ring_warmup(WARMUP)
+        assert sorted(broker.arrived()) == [
             ("iacq.control", "iacq.dispatch", {}),
+            ("pod1.2", "iacq.answer", {}),
+            ("pod1.2", "iacq.warmup", {"run_id": 42, "retry": 2}),
+            ("pod1.agent", "iacq.signal_run", {"run_id": 42, "slot_id": 2}),
         ]
 
     def test_every_ring_is_a_message_of_its_own(self, broker: Broker) -> None:
@@ -123,6 +126,7 @@ def away(request: pytest.FixtureRequest, tmp_path: Path) -> Dispatcher:
         lambda dispatcher: dispatcher.ring_control(messages.DISPATCH),
         lambda dispatcher: dispatcher.ring_agent("pod1", messages.REMOVE_WORK_DIRS),
         lambda dispatcher: dispatcher.ring_slot("pod1.2", messages.ANSWER),
+        lambda dispatcher: dispatcher.ring_warmup(WARMUP),
         lambda dispatcher: dispatcher.warm(),
     ],
 )

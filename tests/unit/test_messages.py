@@ -10,6 +10,20 @@ def test_queues() -> None:
     assert messages.agent_queue("pod-1") == "pod-1.agent"
 
 
+def test_what_people_see_of_bells() -> None:
+    warmup = messages.WarmupBell(run_id=42, retry=2, queue="pod1.2", workspace="network")
+    assert warmup.shown == messages.presentable(warmup.shown) == "run 42 warmup network"
+    assert messages.presentable("run 42 warmup <script>") == "(hidden)"
+    assert messages.takes(messages.WARMUP, (), {"run_id": 42, "retry": 2})
+    for forged in (
+        {"run_id": 42},
+        {"run_id": 42, "retry": 0},
+        {"run_id": 42, "retry": "2"},
+        {"run_id": True, "retry": 1},
+    ):
+        assert not messages.takes(messages.WARMUP, (), forged)
+
+
 def test_tasks() -> None:
     names = {
         name: value

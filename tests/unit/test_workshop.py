@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from iacq.adapters import archives
+from iacq.adapters import archives, provider_packages
 from iacq.adapters.workshop import SlotWorkshop
 from iacq.errors import PhaseFailed
 from iacq.settings import Settings
@@ -42,6 +42,38 @@ def test_the_canonical_path_leads_to_the_root_module_in_every_slot(tmp_path, pac
     assert shop(tmp_path).kept("1-1", "1-1") is None, "its path leads elsewhere"
     shop(tmp_path, 2).remove("1-2")
     assert not other.path.parent.joinpath("1-1").is_symlink()
+
+
+@pytest.mark.parametrize("subdir", ["envs/prod", None])
+def test_what_is_prepared_gets_the_canonical_path_once_it_is_taken(tmp_path, packed, subdir):
+    made = shop(tmp_path).unpack_source("1-1", "1-1", packed, subdir=subdir)
+    snapshot = shop(tmp_path).snapshot(made)
+    other = shop(tmp_path, 2)
+    prepared = other.unpack_snapshot("1-2", "1-1", snapshot, subdir=subdir, lead=False)
+    assert shop(tmp_path).kept("1-1", "1-1") == made
+    assert other.kept("1-2", "1-1") is None
+    assert other.take("1-2", "1-1") == prepared
+    assert prepared.path.resolve() == prepared.tree.resolve()
+    assert shop(tmp_path).kept("1-1", "1-1") is None
+    shutil.rmtree(prepared.tree)
+    assert other.take("1-2", "1-1") is None
+    assert other.take("2-1", "2-1") is None
+
+
+def test_a_provider_that_is_not_in_the_mirror_with_that_content_is_missing(tmp_path, packed):
+    home, program = tmp_path / "home", tmp_path / "terraform"
+    made = shop(tmp_path).unpack_source("1-1", "1-1", packed)
+    package = home / "providers/packages/host/a/b/1.0.0" / provider_packages.PLATFORM
+    package.mkdir(parents=True)
+    (package / "terraform-provider-b_v1").write_text("a program")
+    pin = {"address": "host/a/b", "version": "1.0.0", "h1": provider_packages.h1(package), "stat": [1]}
+    for wrong in ({"h1": "h1:other"}, {"version": "1.0.1"}, {"address": "../../b"}, {"address": None}):
+        missing = shop(tmp_path).link_providers(made, program, [pin, {**pin, **wrong}])
+        assert len(missing) == 1
+        assert not (made.tree / ".terraform").exists(), "all or none"
+    assert shop(tmp_path).link_providers(made, program, [pin]) == ()
+    assert [one["h1"] for one in shop(tmp_path).providers(made)] == [pin["h1"]]
+    assert (made.scratch / "terraform.rc").exists(), "every command reads it"
 
 
 def test_a_directory_without_its_root_module_is_not_kept(tmp_path, packed):

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from iacq.domain import transitions
-from iacq.domain.run import Run, Status
+from iacq.domain.run import Run, Status, WarmupStatus
 from iacq.domain.slot import Closed, Slot, SlotStatus
 from iacq.domain.transitions import Cause
 from iacq.messages import Doorbell
@@ -195,12 +195,16 @@ def withdraw_stop(tx: Transaction, run: Run) -> Run:
     return runs.change(tx, run.id, seen, freeze_requested_ms=None)
 
 
-def give_up_reservation(tx: Transaction, run: Run, slot: Slot) -> Run:
-    """Free the slot that is kept for a waiting run; its apply will start from what is stored."""
+def give_up_reservation(tx: Transaction, run: Run, slot: Slot, *, final: bool = False) -> Run:
+    """Free the slot that is kept for a waiting run; its apply will start from what is stored.
+
+    final: nor is it prepared in another slot before.
+    """
     changed = runs.change(tx, run.id, {"status": run.status, "attempt": run.attempt})
     if changed.status not in (Status.APPLY_PENDING, Status.CONFIRMED) or slot.status is not SlotStatus.RESERVED:
         raise Raced
-    runs.lose_place(tx, run.id)
+    lost = {**runs.LOST_PLACE, "warmup_status": WarmupStatus.EXPIRED} if final else runs.LOST_PLACE
+    runs.change(tx, run.id, {}, **lost)
     if not slots.release_at(tx, slot):
         raise Raced
     return changed
