@@ -10,10 +10,12 @@ from typing import Any
 
 from iacq.domain import transitions
 from iacq.domain.run import Phase, Run, RunType, Status
+from iacq.domain.slot import SlotStatus
 from iacq.errors import Conflict, IacqError
 from iacq.services import confirming, dispatching, enqueuing, freeze_changes, freezing, recovering, warming
 from iacq.services.freeze_changes import Until
 from iacq.store import runs, slots, workspaces
+from iacq.store.protocol import waiting
 from iacq.store.session import Database
 from iacq.testing.clock import FakeClock
 from tests.walk.cluster import POOL, WORKSPACES, Broken, Cluster, PodOnMachine, Seat, SlotProcess
@@ -40,7 +42,7 @@ class Walk:
         self.trace: list[str] = []
         self._depth = 0
         self._left = 0
-        self._most = 8 if seed % 2 else 3  # unended runs: in a quiet system slots are free to warm up in
+        self._quiet = seed % 2 == 0  # slots are free to warm up in, and people take their time
         self._actions = self._weighed()
 
     def run(self, steps: int) -> None:
@@ -126,6 +128,7 @@ class Walk:
             ("recover", 5, lambda: recovering.recover(cluster.core, self.rng.choice(cluster.watches))),
             ("check agents", 3, lambda: recovering.check_agents(cluster.core)),
             ("expire plans", 1, lambda: recovering.expire_plans(cluster.core)),
+            ("give up a reservation", 6, self._give_up_reservation),
             ("begin warm-ups", 14, lambda: warming.begin(cluster.core)),
             ("expire warm-ups", 3, lambda: warming.expire(cluster.core)),
             ("confirm", 20, self._confirm),
@@ -189,16 +192,26 @@ class Walk:
             supersede=self.rng.random() < 0.1,
         )
         unended = set(Status) - transitions.ENDED
-        if len(self.cluster.core.database.read(runs.listed, statuses=unended)) >= self._most:
+        if len(self.cluster.core.database.read(runs.listed, statuses=unended)) >= (3 if self._quiet else 8):
             return None
         run = enqueuing.enqueue(self.cluster.core, request)
         return f"run {run.id} {run.run_type} of {run.workspace}"
 
     def _confirm(self) -> object:
         run = self._any(Status.APPLY_PENDING)
-        if run is None or run.plan_hash is None:
+        if run is None or run.plan_hash is None or (self._quiet and self.rng.random() < 0.8):
             return None
         return self._say(run, lambda: confirming.confirm(self.cluster.core, run.id, plan_hash=run.plan_hash, by="eve"))
+
+    def _give_up_reservation(self) -> object:
+        """As a pool at its maximum does, or one whose pods are replaced."""
+        database = self.cluster.core.database
+        kept = [slot for slot in database.read(slots.listed) if slot.status is SlotStatus.RESERVED]
+        slot = self.rng.choice(kept) if kept else None
+        run = database.read(runs.get, slot.run_id or 0) if slot else None
+        if slot is None or run is None:
+            return None
+        return database.attempt(waiting.give_up_reservation, run, slot) and f"{slot.queue} of run {run.id}"
 
     def _discard(self) -> object:
         run = self._any(Status.APPLY_PENDING)
