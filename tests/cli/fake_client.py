@@ -7,7 +7,7 @@ from typing import Any
 from iacq.client import LogLine
 from iacq.domain import transitions
 from iacq.domain.queueing import Waiting
-from iacq.domain.run import Changes, Phase, Run, RunType, StartTier, Status
+from iacq.domain.run import Changes, Phase, Run, RunType, StartTier, Status, WarmupStatus
 from iacq.domain.workspace import Workspace
 from iacq.errors import Conflict, NotFound, WaitTimeout
 from iacq.services import views
@@ -32,6 +32,8 @@ def make_run(**changed: Any) -> Run:
         "attempt": 0,
         "tries": 0,
         "fence": 0,
+        "warmup_status": WarmupStatus.NONE,
+        "warmup_retries": 0,
         "created_at": 1_700_000_000_000,
         "timings": {},
     }

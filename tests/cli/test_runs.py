@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from iacq.domain.run import Changes, Phase, RunType, StartTier, Status
+from iacq.domain.run import Changes, Phase, RunType, StartTier, Status, WarmupStatus
 from tests.cli.fake_client import HASH, TIMINGS, FakeClient, make_run
 
 PLANNED = {"status": Status.SUCCESS, "plan_hash": HASH, "changes": Changes(add=1, change=0, destroy=0)}
@@ -219,6 +219,23 @@ class TestApply:
         ends = {"status": Status.APPLIED, "start_tier": StartTier.COLD, "timings": TIMINGS}
         result = iacq(FakeClient(apply_ends=ends), "apply", "net", "--auto-approve")
         assert "Start tier: cold (init was repeated)" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (WarmupStatus.WARMING, "Warm-up:     being prepared in slot 2 of pod pod-b\n"),
+        (WarmupStatus.READY, "Warm-up:     ready in slot 2 of pod pod-b\n"),
+        (WarmupStatus.EXPIRED, "Warm-up:     expired; the apply restores what was planned when it starts\n"),
+        (WarmupStatus.FAILED, "Warm-up:     failed (2 so far); the apply restores what was planned when it starts\n"),
+    ],
+)
+def test_show_tells_how_far_a_warm_up_is(iacq, status, said):
+    fields = {"status": Status.APPLY_PENDING, "warmup_status": status, "warmup_retries": 2}
+    client = FakeClient(run=make_run(**fields, prepared_pod_name="pod-b", prepared_slot_id=2))
+    assert said in iacq(client, "show", "42").stdout
+    assert json.loads(iacq(client, "show", "42", "--json").stdout)["warmup_status"] == status
+    assert "Warm-up" not in iacq(FakeClient(), "show", "42").stdout
 
 
 def test_retry_of_a_change_is_followed_and_asks(iacq):

@@ -21,7 +21,7 @@ def test_a_variant_is_found(sqlite_template: Path, tmp_path: Path, name: str) ->
     make = functools.partial(VariantDatabase, replaced=VARIANTS[name])
 
     def walk_until_broken() -> None:
-        for seed in range(1, SEEDS + 1):
+        for seed in range(1, 2 * SEEDS, 2):  # odd: busy systems
             url = f"sqlite:///{shutil.copy(sqlite_template, tmp_path / f'{seed}.db')}"
             with walking(url, tmp_path / str(seed), seed, make) as walk:
                 walk.run(STEPS)
