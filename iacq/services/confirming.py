@@ -86,6 +86,7 @@ def discard(core: Core, run_id: int, *, by: str) -> Run:
             )
         discarded = core.database.attempt(waiting.discard, run, by=by)
         if discarded is not None:
+            core.wake_warmup(run)
             core.ring_control(DISPATCH)
             return discarded
     raise _contended(run_id)
@@ -109,6 +110,7 @@ def cancel(core: Core, run_id: int, *, by: str, force: bool = False) -> Run:
         if run.status in transitions.CANCELLED_AT_ONCE:
             cancelled = core.database.attempt(waiting.cancel, run, by=by)
             if cancelled is not None:
+                core.wake_warmup(run)
                 core.ring_control(DISPATCH)
                 return cancelled
             continue

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from iacq import log
-from iacq.domain.run import Run
+from iacq.domain.run import Run, WarmupStatus
 from iacq.errors import NotFound, PhaseFailed, Unavailable
 from iacq.messages import SIGNAL_RUN, Doorbell
 from iacq.ports import ArtifactStore, Clock, Dispatcher, Sealer, Source, TerraformVersions
@@ -70,10 +70,18 @@ class Core:
 
     def wake_owner(self, run: Run) -> None:
         """Let the slot that a run runs in hear at once what it is asked; else its next renewal tells."""
-        if run.pod_name is None or run.slot_id is None:
+        self._wake(run.id, run.pod_name, run.slot_id)
+
+    def wake_warmup(self, run: Run) -> None:
+        """Let the slot that prepares a run hear at once that nobody wants it any more. run: as it was before."""
+        if run.warmup_status is WarmupStatus.WARMING:
+            self._wake(run.id, run.prepared_pod_name, run.prepared_slot_id)
+
+    def _wake(self, run_id: int, pod_name: str | None, slot_id: int | None) -> None:
+        if pod_name is None or slot_id is None:
             return
         with contextlib.suppress(Unavailable):
-            self.dispatcher.ring_agent(run.pod_name, SIGNAL_RUN, run_id=run.id, slot_id=run.slot_id)
+            self.dispatcher.ring_agent(pod_name, SIGNAL_RUN, run_id=run_id, slot_id=slot_id)
 
     def ring_control(self, task: str) -> bool:
         """Ask a control worker to look now; beat asks every few seconds anyway. Tells whether it was rung."""

@@ -2,14 +2,17 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from iacq import messages
 from iacq.domain.run import Run, StartTier, Status, WarmupStatus
 from iacq.store.protocol import waiting
+from iacq.store.schema import runs
 from tests.acceptance import configurations, fleet
+from tests.acceptance.conftest import MARKS
 from tests.acceptance.system import POD, System
 from tests.waiting import wait_until
 
@@ -26,10 +29,25 @@ output "cwd" { value = path.cwd }
 """
 
 
+@pytest.fixture(scope="module")
+def shared(
+    clean_environment: None, make_database, null_provider: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[System]:
+    """Give a system that warms up, for all tests here."""
+    directory = tmp_path_factory.mktemp("warm")
+    url = make_database("sqlite", directory / "database")
+    with System(directory / "system", url, WARMUP_RETRIES="3", PROVIDER_SOURCE=str(null_provider)) as system:
+        yield system
+
+
 @pytest.fixture
-def warming(make_system: Callable[..., System], null_provider) -> System:
-    """Give a system that warms up."""
-    return make_system(WARMUP_RETRIES="3", PROVIDER_SOURCE=str(null_provider))
+def warming(request: pytest.FixtureRequest, shared: System, home: Path) -> Iterator[System]:
+    """Give it idle."""
+    request.node.stash[MARKS] = [(shared, shared.mark())]
+    yield shared
+    if OTHER in shared.programs:
+        shared.stop(OTHER)
+    shared.tidy()
 
 
 def start_other(system: System, **settings: str) -> None:
@@ -44,6 +62,15 @@ def kill_pod(system: System, name: str = POD) -> None:
     os.kill(system.programs[name].pid, signal.SIGSTOP)  # else it would start them again
     fleet.send(signal.SIGKILL, pids)
     system.kill(name)
+
+
+def lose_slot(system: System, run: Run, *, without: Path | None = None) -> None:
+    """Give up the slot that is reserved for a run. without: there the machine's providers are moved first."""
+    if without is not None:
+        (system.settings.mirror / "packages" / "registry.terraform.io").rename(without)
+    slot = next(slot for slot in system.client.slots() if slot.run_id == run.id)
+    assert system.database.attempt(waiting.give_up_reservation, run, slot) is not None
+    system.ring(messages.BEGIN_WARMUPS)
 
 
 def planned(system: System, path, text: str = CONFIGURATION) -> Run:
@@ -106,9 +133,8 @@ def test_confirmed_while_it_is_warmed_up(warming: System, tmp_path, gate):
     """The apply waits behind the warm-up in its slot, and finds it ready."""
     system = warming
     run = planned(system, tmp_path / "warm")
-    kill_pod(system)
     system.spy.hook(f'if [ "$1" = init ]; then {gate.script}; fi')
-    start_other(system, PROVIDER_MIRROR=str(tmp_path / "another-mirror"))
+    lose_slot(system, run, without=tmp_path / "providers")
     gate.reached()
     queued = system.confirm(system.client.get(run.id))
     assert (queued.status, queued.warmup_status) == (Status.APPLY_QUEUED, WarmupStatus.WARMING)
@@ -123,13 +149,12 @@ def test_a_slot_that_dies_while_it_warms_up(warming: System, tmp_path, gate):
     """A failed attempt: what it had begun is killed and removed, and the run is warmed up again."""
     system = warming
     run = planned(system, tmp_path / "warm")
-    kill_pod(system)
     system.spy.hook(f'if [ "$1" = init ]; then {gate.script}; fi')
-    start_other(system, PROVIDER_MIRROR=str(tmp_path / "another-mirror"))
+    lose_slot(system, run, without=tmp_path / "providers")
     gate.reached()
     begun = system.client.get(run.id)
-    init = system.fleet(OTHER).launch(run.id, "init_mirror_then_source")
-    fleet.kill(system.fleet(OTHER).slot(begun.prepared_slot_id))
+    init = system.fleet().launch(run.id, "init_mirror_then_source")
+    fleet.kill(system.fleet().slot(begun.prepared_slot_id))
     wait_until(lambda: not init.running, 15, "its init is killed")
     gate.open()
     ready = system.until(run, lambda found: found.warmup_status is WarmupStatus.READY, "another warm-up is ready")
@@ -139,31 +164,29 @@ def test_a_slot_that_dies_while_it_warms_up(warming: System, tmp_path, gate):
 
 
 def test_what_cannot_be_warmed_up_is_applied_all_the_same(warming: System, tmp_path):
-    """docs/failures.md 16: the new pod has another build of terraform; three tries, then the ordinary way."""
+    """docs/failures.md 16: there is another build of terraform now; three tries, then the ordinary way."""
     system = warming
     run = planned(system, tmp_path / "warm")
-    kill_pod(system)
     system.spy.change("another build")
-    start_other(system)
+    lose_slot(system, run)
     failed = system.until(
         run, lambda found: (found.warmup_status, found.warmup_retries) == (WarmupStatus.FAILED, 3), "no more warm-ups"
     )
     assert (failed.status, failed.prepared_pod_name) == (Status.APPLY_PENDING, None)
     assert "✗ Not warmed up: terraform differs: another build" in system.log(failed, "apply")
-    assert not any(slot.run_id for slot in system.client.slots() if slot.pod_name == OTHER)
+    assert all(slot.usable for slot in system.client.slots())
     system.confirm(failed)
     applied = system.wait(failed)
     assert (applied.status, applied.start_tier) == (Status.APPLIED, StartTier.COLD), applied.error_text
     assert "made at plan time" in system.log(applied, "apply")
 
 
-def test_a_warm_up_that_expires_leaves_nothing(make_system: Callable[..., System], tmp_path):
-    system = make_system(WARMUP_RETRIES="3", WARMUP_TTL="1s", slots=2)
-    system.workspace("warm", configurations.write(tmp_path / "warm", configurations.COUNTED))
-    run = system.plan("warm")
-    slot = next(slot for slot in system.client.slots() if slot.run_id == run.id)
-    assert system.database.attempt(waiting.give_up_reservation, run, slot) is not None
-    system.ring(messages.BEGIN_WARMUPS)
+def test_a_warm_up_that_expires_leaves_nothing(warming: System, tmp_path):
+    system = warming
+    run = planned(system, tmp_path / "warm", configurations.COUNTED)
+    lose_slot(system, run)
+    until_warm(system, run)
+    system.database.run(lambda tx: tx.execute(runs.update().where(runs.c.id == run.id).values(warmup_until_ms=1)))
     expired = until_warm(system, run, WarmupStatus.EXPIRED)
     assert all(found.usable for found in system.client.slots())
 
@@ -180,10 +203,9 @@ def test_a_snapshot_that_was_changed_is_never_applied(warming: System, tmp_path)
     """docs/failures.md 13: the warm-up fails, and so does the run."""
     system = warming
     run = planned(system, tmp_path / "warm", configurations.COUNTED)
-    kill_pod(system)
     for file in system.home.glob(f"artifacts/runs/{run.id}/snapshot-*"):
         file.write_bytes(file.read_bytes()[:-1] + b"?")
-    start_other(system)
+    lose_slot(system, run)
     failed = until_warm(system, run, WarmupStatus.FAILED)
     system.confirm(failed)
     ended = system.wait(failed)

@@ -1,11 +1,13 @@
 """Warm-ups as control workers run them: who gets one, where, how often, and how it ends."""
 
+from collections.abc import Callable
+
 import pytest
 
 from iacq.domain.pool import PoolPolicy
-from iacq.domain.run import RunType, Status, WarmupStatus
+from iacq.domain.run import Run, RunType, Status, WarmupStatus
 from iacq.domain.slot import Closed, SlotStatus
-from iacq.messages import WARMUP
+from iacq.messages import SIGNAL_RUN, WARMUP
 from iacq.services import agents, confirming, dispatching, freeze_changes, freezing, recovering, warming
 from iacq.services.core import Core
 from iacq.store import pods, pools, slots, workspaces
@@ -282,6 +284,19 @@ def test_the_end_of_the_run_ends_its_warm_up(world: World, core: Core, end: str)
     assert (ended.warmup_status, ended.prepared_slot_id) == (W.NONE, None)
     assert world.slot(1).run_id is None
     world.check()
+
+
+@pytest.mark.parametrize("end", [confirming.discard, confirming.cancel])
+def test_a_slot_that_warms_up_hears_at_once_that_nobody_wants_it(
+    world: World, core: Core, end: Callable[..., Run]
+) -> None:
+    world.pod()
+    run = world.warming(slot_id=2, claimed=True)
+    end(core, run.id, by="eve")
+    assert isinstance(core.dispatcher, RecordingDispatcher)
+    wakes = Rung(queue="pod1.agent", task=SIGNAL_RUN, arguments={"run_id": run.id, "slot_id": 2})
+    assert wakes in core.dispatcher.rung
+    assert world.database.attempt(protocol.renew, world.warm_hold(run)) is None
 
 
 def test_a_claim_of_the_apply_forgets_a_warm_up_that_nobody_ended(world: World) -> None:
