@@ -1,5 +1,7 @@
 """An apply that cannot start in the directory of its plan starts warm or cold, or fails, and says why."""
 
+import json
+
 import pytest
 import sqlalchemy as sa
 
@@ -134,6 +136,17 @@ def test_generated_files_modules_and_the_path_survive_every_start(system: System
     output = system.client.outputs("cold")["all"]["value"]
     assert output["text"].startswith("id ")
     assert {call.directory for call in system.spy.calls(run=run.id)} == {output["cwd"]}
+
+
+def test_a_backend_of_its_own_needs_no_init_either(system: System, tmp_path, backend):
+    run = planned(system, tmp_path, backend.configuration("mine", configurations.COUNTED, locks=True))
+    lose_slot(system, run)
+    system.confirm(run)
+    run = system.wait(run)
+    assert (run.status, run.error_text, run.start_tier) == (Status.APPLIED, None, StartTier.WARM)
+    assert "✓ State is kept by the configuration's own backend" in system.log(run, "apply")
+    assert json.loads(backend.states["/mine"])["resources"]
+    assert not backend.locks
 
 
 def test_a_plan_of_an_older_state_is_refused(system: System, tmp_path):
