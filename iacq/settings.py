@@ -58,7 +58,6 @@ def pod_runtime(text: str) -> str:
     return text
 
 
-
 def count(text: str) -> int:
     """Read a number that is not negative. Raises ValueError."""
     if not re.fullmatch(r"\d{1,9}", text.strip()):
