@@ -10,12 +10,8 @@ warm-up: without one the apply restores the same snapshot itself.
 from __future__ import annotations
 
 import enum
-from collections import Counter
-from collections.abc import Iterable
 
-from iacq.domain.queueing import Candidate
 from iacq.domain.run import Status, WarmupStatus
-from iacq.domain.slot import Slot
 
 W = WarmupStatus
 
@@ -45,10 +41,3 @@ PREPARABLE = frozenset({Status.APPLY_PENDING, Status.CONFIRMED})
 
 SERVED = PREPARABLE | {Status.APPLY_QUEUED}
 """States of a run that a warm-up under way still serves: its apply may wait behind it in the same slot."""
-
-
-def count_spare(slots: Iterable[Slot], startable: Iterable[Candidate]) -> Counter[str]:
-    """Count by pool the free slots that no run could use which can start now."""
-    free = Counter(slot.pool for slot in slots if slot.usable)
-    free.subtract(Counter(run.pool for run in startable))
-    return +free

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from iacq import log
-from iacq.domain import placement, transitions, warmup
+from iacq.domain import placement, transitions
 from iacq.domain.run import Run, WarmupStatus
 from iacq.domain.slot import Closed, Slot
 from iacq.errors import Unavailable
 from iacq.messages import BEGIN_WARMUPS, DISPATCH, WarmupBell
 from iacq.services.core import Apart, Core
-from iacq.store import queue, slots
+from iacq.store import demand, queue, slots
 from iacq.store.protocol import waiting, warming
 
 logger = log.get(__name__)
@@ -23,22 +25,24 @@ def begin(core: Core) -> int:
     for run in core.database.read(warming.unclaimed):
         with Apart(run=run.id):
             _ring(core, warming.bell_of(run))
-    wanted = core.database.read(warming.unprepared, retries=core.settings.warmup_retries)
-    if not wanted:
-        return 0
-    startable = core.database.read(lambda tx: queue.confirmed(tx) + queue.startable(tx))
-    present = core.database.read(slots.listed)
-    spare = warmup.count_spare(present, startable)
-    starting = {run.id for run in startable}  # confirmed: a slot that is free is given to it for its apply
+    wanted: dict[str, list[Run]] = defaultdict(list)
+    for run in core.database.read(warming.unprepared, retries=core.settings.warmup_retries):
+        wanted[run.pool].append(run)
+    free = core.database.read(slots.free_by_pool) if wanted else {}
+    return sum(_begin_in(core, pool, runs, free[pool]) for pool, runs in wanted.items() if pool in free)
+
+
+def _begin_in(core: Core, pool: str, wanted: list[Run], free: int) -> int:
+    starting = {run.id for run in core.database.read(queue.confirmed, [pool])}  # it gets a slot for its apply
+    spare = free - core.database.read(demand.count, pool, at_most=free).queue_depth
     begun = 0
     for run in wanted:
-        slot = placement.choose_slot(run.pool, present) if spare[run.pool] > 0 and run.id not in starting else None
-        if slot is None:
-            continue
+        if begun >= spare:
+            break
         with Apart(run=run.id, workspace=run.workspace):
-            begun += _begin(core, run, slot)
-        spare[run.pool] -= 1
-        present = core.database.read(slots.listed)
+            slot = placement.choose_slot(pool, core.database.read(slots.with_room, pool, pods=1))
+            if slot is not None and run.id not in starting:
+                begun += _begin(core, run, slot)
     return begun
 
 
