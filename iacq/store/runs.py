@@ -331,7 +331,7 @@ def listed(
 
 def asked_to_stop(tx: Transaction) -> list[Run]:
     """Return the running runs whose owner a freeze asked to stop."""
-    asked = sa.select(*_COLUMNS).where(
+    asked = sa.select(*COLUMNS).where(
         runs.c.status.in_(sorted(transitions.RUNNING)),
         runs.c.fence.is_not(None),
         runs.c.freeze_requested_ms.is_not(None),
