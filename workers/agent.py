@@ -7,6 +7,7 @@ process per slot and one for housekeeping.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import os
 import re
@@ -48,6 +49,7 @@ def _run(settings: Settings, tree: ProcessTree, given: argparse.Namespace) -> in
     for module in _SHARED:
         importlib.import_module(module)
     log.set_up(settings.log_format)
+    _check_keys(settings)
     pod = Registration(
         pod_name=given.pod_name,
         agent_id=f"{given.pod_name[:37]}-{os.urandom(6).hex()}",
@@ -59,6 +61,18 @@ def _run(settings: Settings, tree: ProcessTree, given: argparse.Namespace) -> in
     for number in range(1, given.slots + 1):
         children[f"slot-{number}"] = lambda context: slot.run(settings, pod, context)
     return tree.run(children, settings.stop_grace)
+
+
+def _check_keys(settings: Settings) -> None:
+    """End here with wrong keys. A database that is away is waited for: the housekeeping node looks again."""
+    from iacq import bootstrap
+    from iacq.errors import InvalidInput, Unavailable
+
+    try:
+        with contextlib.suppress(Unavailable):
+            bootstrap.check_keys(settings)
+    except InvalidInput as error:
+        sys.exit(f"Error: {error.message} ({error.hint})")
 
 
 def _arguments() -> argparse.Namespace:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from celery.signals import worker_init
 from celery.utils.nodenames import default_nodename, host_format
+from celery.worker import state
 
 from beat_schedule import BEAT_SCHEDULE
 from iacq import bootstrap, log, tasks
 from iacq.bootstrap import measured, pods
+from iacq.errors import InvalidInput, Unavailable
 from iacq.messages import CONTROL_QUEUE
 from iacq.services import key_check
 from iacq.settings import load
@@ -19,6 +21,8 @@ from iacq.settings import load
 if TYPE_CHECKING:
     from iacq.services.core import Core
     from iacq.services.pod_manager import PodManager
+
+logger = log.get(__name__)
 
 THREADS = 4
 """Jobs at once: a slow one must not hold up dispatching."""
@@ -31,10 +35,21 @@ app.conf.task_default_queue = CONTROL_QUEUE
 
 
 @functools.cache
+def unchecked() -> Core:
+    """Build what the jobs need."""
+    return bootstrap.worker_core(settings, pool_size=THREADS)
+
+
+@functools.cache
 def core() -> Core:
-    """Build what the jobs need, at the first one. With a wrong key every job fails, and says so."""
-    made = bootstrap.worker_core(settings, pool_size=THREADS)
-    key_check.require(made.database, made.sealer)
+    """Return it with its keys checked. If they are wrong the worker ends: none of its jobs could read anything."""
+    made = unchecked()
+    try:
+        key_check.require(made.database, made.sealer)
+    except InvalidInput as error:
+        logger.critical("%s (%s)", error.message, error.hint)
+        state.should_stop = 1  # Celery's own way out, in its main thread
+        raise
     return made
 
 
@@ -44,8 +59,19 @@ def manager() -> PodManager | None:
     return pods.manager(core())
 
 
+def begin() -> None:
+    """Check the keys and serve metrics before anything is consumed. A database that is away is waited for."""
+    try:
+        measured.serve_control(unchecked(), app.refusals)
+        core()
+    except InvalidInput as error:
+        sys.exit(f"Error: {error.message} ({error.hint})")
+    except Unavailable as error:
+        logger.warning("%s; the first job asks again", error.message)
+
+
 tasks.register_control(app, core, manager)
-worker_init.connect(lambda **_: measured.serve_control(core()), weak=False)
+worker_init.connect(lambda **_: begin(), weak=False)
 
 
 def main() -> None:
@@ -57,16 +83,7 @@ def main() -> None:
     if sys.argv[1:] == ["beat"]:
         app.Beat(quiet=True, loglevel="INFO").run()
         return
-    node = app.Worker(
-        hostname=host_format(default_nodename("control@%h")),
-        pool="threads",
-        concurrency=THREADS,
-        queues=[CONTROL_QUEUE],
-        without_gossip=True,
-        without_mingle=True,
-        loglevel="INFO",
-        quiet=True,
-    )
+    node = bootstrap.worker_node(app, host_format(default_nodename("control@%h")), CONTROL_QUEUE, threads=THREADS)
     node.start()
     sys.exit(node.exitcode)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import threading
 from typing import TYPE_CHECKING
@@ -10,7 +12,7 @@ from celery.signals import worker_shutting_down
 
 from iacq import bootstrap, log, tasks
 from iacq.bootstrap import measured
-from iacq.errors import IacqError
+from iacq.errors import IacqError, InvalidInput
 from iacq.messages import agent_queue
 from iacq.services import agents, key_check
 from iacq.services.core import Core
@@ -30,23 +32,14 @@ def run(settings: Settings, pod: Registration, context: ChildContext) -> None:
     app = bootstrap.worker_app(settings)
     bells = dict(context.bells)
     pulse = Pulse(core)
-    measured.serve_agent(core, pulse.silent)
+    measured.serve_agent(core, app.refusals, pulse.silent)
     over = threading.Event()
     worker_shutting_down.connect(lambda **_: over.set(), weak=False)
     rounds = threading.Thread(target=_beat, args=(core, pod, bells, over, pulse), name="beat", daemon=True)
     rounds.start()
     remove = bootstrap.work_dir_remover(core, pod)
     tasks.register_housekeeping(app, bells, remove)
-    node = app.Worker(
-        hostname=f"agent@{pod.pod_name}",
-        pool="threads",
-        concurrency=1,
-        queues=[agent_queue(pod.pod_name)],
-        without_gossip=True,
-        without_mingle=True,
-        loglevel="INFO",
-        quiet=True,
-    )
+    node = bootstrap.worker_node(app, f"agent@{pod.pod_name}", agent_queue(pod.pod_name))
     node.start()
     over.set()
     rounds.join(timeout=settings.heartbeat + 1)
@@ -62,11 +55,13 @@ class Pulse:
 
     def __init__(self, core: Core) -> None:
         self._monotonic = core.clock.monotonic
-        self.beat()
+        self._at = self._monotonic()
+        self.heard = False
 
     def beat(self) -> None:
         """A heartbeat was written."""
         self._at = self._monotonic()
+        self.heard = True
 
     def silent(self) -> float:
         """Seconds since then; before the first one, since the start."""
@@ -84,6 +79,11 @@ def _beat(core: Core, pod: Registration, bells: dict[int, int], over: threading.
                     tasks.ring_bell(bells, slot_id)
             core.database.run(pods.beat, pod.pod_name, pod.agent_id)
             pulse.beat()
+        except InvalidInput as error:
+            logger.critical("%s (%s)", error.message, error.hint)
+            if not pulse.heard:  # it can do nothing here, now that the database answers: the pod stops
+                os.kill(os.getppid(), signal.SIGTERM)
+                return
         except IacqError as error:
             logger.warning("no heartbeat: %s", error.message)
         if over.wait(core.settings.heartbeat):

@@ -133,16 +133,7 @@ def _consume(settings: Settings, worker: SlotWorker) -> None:
 
     worker_shutting_down.connect(stop_soon, weak=False)
     queue = slot_queue(place.pod_name, place.slot_id)
-    node = app.Worker(
-        hostname=f"slot{place.slot_id}@{place.pod_name}",
-        pool="threads",
-        concurrency=1,
-        queues=[queue],
-        without_gossip=True,
-        without_mingle=True,
-        loglevel="INFO",
-        quiet=True,
-    )
+    node = bootstrap.worker_node(app, f"slot{place.slot_id}@{place.pod_name}", queue)
     node.start()
     sys.exit(node.exitcode)
 

@@ -83,6 +83,20 @@ def make_control_app(settings: Settings) -> WorkerApp:
     return app
 
 
+def make_node(app: WorkerApp, name: str, queue: str, *, threads: int = 1) -> Any:
+    """Build the Celery node that consumes one queue. Not through Celery's command line: it imports every plug-in."""
+    return app.Worker(
+        hostname=name,
+        pool="threads",
+        concurrency=threads,
+        queues=[queue],
+        without_gossip=True,
+        without_mingle=True,
+        loglevel="INFO",
+        quiet=True,
+    )
+
+
 def make_client_app(settings: Settings) -> Celery:
     """Build the application of whoever only rings: it gives up within two seconds, the outbox rings later."""
     app = Celery("iacq", broker=settings.celery_broker_url, set_as_current=False)

@@ -19,6 +19,7 @@ from iacq.adapters.sealer import AesGcmSealer
 from iacq.adapters.terraform_versions import InstalledVersions
 from iacq.errors import Unavailable
 from iacq.ports import ArtifactStore
+from iacq.services import key_check
 from iacq.services.core import Core
 from iacq.settings import Settings
 from iacq.store.session import Database
@@ -26,6 +27,7 @@ from iacq.store.session import Database
 if TYPE_CHECKING:
     from celery import Celery
 
+    from iacq.adapters.celery_app import WorkerApp
     from iacq.domain.slot import Place
     from iacq.services.phases.context import SlotWorker
     from iacq.store.pods import Registration
@@ -39,18 +41,25 @@ def client_core(settings: Settings | None = None) -> Core:
     return _core(settings, pool_size=5)
 
 
-def worker_app(settings: Settings) -> Celery:
+def worker_app(settings: Settings) -> WorkerApp:
     """Build the Celery application of a pod's worker."""
     from iacq.adapters.celery_app import make_worker_app
 
     return make_worker_app(settings)
 
 
-def control_app(settings: Settings) -> Celery:
+def control_app(settings: Settings) -> WorkerApp:
     """Build the Celery application of a control worker: it answers calls."""
     from iacq.adapters.celery_app import make_control_app
 
     return make_control_app(settings)
+
+
+def worker_node(app: WorkerApp, name: str, queue: str, *, threads: int = 1) -> Any:
+    """Build the Celery node `name` that consumes one queue; `start` works until it is told to stop."""
+    from iacq.adapters.celery_app import make_node
+
+    return make_node(app, name, queue, threads=threads)
 
 
 def flower_options(settings: Settings) -> dict[str, Any]:
@@ -70,6 +79,16 @@ def serve_flower(settings: Settings) -> None:
 def worker_core(settings: Settings, *, pool_size: int) -> Core:
     """Build what a worker needs. It rings with a client's short time-outs: nothing in it may wait for the broker."""
     return _core(settings, pool_size=pool_size)
+
+
+def check_keys(settings: Settings) -> None:
+    """Compare the keys that are here with those of the database; nothing stays open.
+
+    Raises InvalidInput(code=wrong_key), Unavailable.
+    """
+    core = worker_core(settings, pool_size=1)
+    with contextlib.closing(core.database):
+        key_check.require(core.database, core.sealer)
 
 
 def _client_app(settings: Settings) -> Celery:

@@ -15,6 +15,7 @@ from iacq.settings import Settings
 
 if TYPE_CHECKING:
     from iacq.adapters.prometheus import Page
+    from iacq.adapters.refusals import Refusals
 
 
 def measure(settings: Settings) -> list[Metric]:
@@ -29,23 +30,23 @@ def render(metrics: list[Metric]) -> str:
     return prometheus.render(metrics)
 
 
-def serve_control(core: Core) -> None:
+def serve_control(core: Core, refusals: Refusals) -> None:
     """Serve the metrics of the whole system and the health of the control plane, if a setting says where."""
     pages: dict[str, Page] = {
-        "/metrics": lambda: (200, render(measuring.measure_or_say_down(core))),
+        "/metrics": lambda: (200, render([*measuring.measure_or_say_down(core), _refused(refusals)])),
         "/healthz": lambda: _health(measuring.find_faults(core)),
     }
     _serve(core.settings, pages)
 
 
-def serve_agent(core: Core, silent: Callable[[], float]) -> None:
+def serve_agent(core: Core, refusals: Refusals, silent: Callable[[], float]) -> None:
     """Serve a pod's own metrics and its health, if a setting says where.
 
     silent: tells the seconds since its last heartbeat was written.
     """
     settings = core.settings
     pages: dict[str, Page] = {
-        "/metrics": lambda: (200, render(_of_pod(silent(), settings.work_root))),
+        "/metrics": lambda: (200, render([_refused(refusals), *_of_pod(silent(), settings.work_root)])),
         "/healthz": lambda: _health(_faults_of_pod(silent(), settings.agent_offline)),
     }
     _serve(settings, pages)
@@ -57,6 +58,12 @@ def _serve(settings: Settings, pages: Mapping[str, Page]) -> None:
     from iacq.adapters import prometheus
 
     prometheus.serve(settings.metrics_address, pages)
+
+
+def _refused(refusals: Refusals) -> Metric:
+    counts = sorted(refusals.counts.items())
+    samples = tuple(Sample(labels=(reason,), value=number) for reason, number in counts)
+    return Metric(name="iacq_messages_refused_total", samples=samples)
 
 
 def _of_pod(silent: float, work: Path) -> list[Metric]:

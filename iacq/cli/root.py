@@ -44,7 +44,8 @@ class Root(LazyGroup):
         except Exception as error:
             if sys.flags.dev_mode:
                 raise
-            sys.exit(failing.report(failing.describe(error), as_json=app.as_json))
+            code = failing.report(failing.describe(error), as_json=app.as_json)
+            sys.exit(1 if spelling.wants_one_code(words) and code != failing.INTERRUPTED else code)
         sys.exit(result if isinstance(result, int) else 0)
 
 

@@ -36,5 +36,13 @@ def _rewritten(word: str) -> list[str]:
 
 def wants_json(words: Sequence[str]) -> bool:
     """Tell whether errors go out as JSON too, before click has parsed anything."""
-    before = words[: words.index("--")] if "--" in words else words
-    return "--json" in before
+    return "--json" in _options(words)
+
+
+def wants_one_code(words: Sequence[str]) -> bool:
+    """Tell whether every error ends with 1: with --detailed-exitcode, as terraform has it, 2 means changes."""
+    return "--detailed-exitcode" in _options(words)
+
+
+def _options(words: Sequence[str]) -> Sequence[str]:
+    return words[: words.index("--")] if "--" in words else words

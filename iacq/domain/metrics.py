@@ -62,6 +62,9 @@ CATALOGUE: dict[str, Described] = {
     "iacq_outbox_oldest_seconds": _described(GAUGE, "", "age of the oldest of them, in seconds"),
     "iacq_control_silent_seconds": _described(GAUGE, "", "since a control worker last did something; absent: never"),
     "iacq_beat_silent_seconds": _described(GAUGE, "", "since a control worker last heard beat; absent: never"),
+    "iacq_messages_refused_total": _described(
+        COUNTER, "reason", "of a worker: messages that were none of iacq's, since the process began"
+    ),
     "iacq_agent_silent_seconds": _described(GAUGE, "", "of an agent: since its last heartbeat was written"),
     "iacq_work_free_bytes": _described(GAUGE, "", "of an agent: free space where its slots work"),
     "iacq_work_size_bytes": _described(GAUGE, "", "of an agent: size of that file system"),

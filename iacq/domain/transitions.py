@@ -37,7 +37,6 @@ class Cause(enum.StrEnum):
     ADOPTED = "adopted"  # a new process in the same place took over the living apply
     LATE_REPORT = "late_report"  # the true end of an interrupted apply arrived
     RESOLVED = "resolved"  # a person said how an interrupted apply ended
-    UNREADABLE = "unreadable"  # its source or a secret cannot be read
     RESTORED = "restored"  # the database is a backup: what may have happened since then must not happen again
 
 
@@ -47,7 +46,6 @@ _BACK_TO_APPLY = frozenset({S.CONFIRMED, S.FAILED, S.CANCELLED})
 TABLE: dict[tuple[Status, Cause], frozenset[Status]] = {
     (S.PENDING, Cause.DISPATCHED): frozenset({S.PLAN_QUEUED}),
     (S.PENDING, Cause.CANCELLED): frozenset({S.CANCELLED}),
-    (S.PENDING, Cause.UNREADABLE): frozenset({S.FAILED}),
     (S.PLAN_QUEUED, Cause.CLAIMED): frozenset({S.PLANNING}),
     (S.PLAN_QUEUED, Cause.SLOT_LOST): frozenset({S.PENDING}),
     (S.PLAN_QUEUED, Cause.FROZEN): frozenset({S.PENDING}),

@@ -16,8 +16,6 @@ from iacq.services.core import Core, bound_to
 from iacq.store import artifacts, key_checks, sealed_rows
 from iacq.store.sealed_rows import Key, Kind
 
-_BATCH = 100
-"""Keys that are listed at a time; each thing has transactions of its own."""
 _TRIES = 10
 Rewrite = Callable[[], bool]
 """Seals one thing anew, and tells whether that was needed."""
@@ -35,14 +33,15 @@ class Tally:
     left: list[str] = field(default_factory=list)  # why some could not be sealed anew
 
 
-def reencrypt(core: Core, report: Callable[[Tally], None]) -> list[Tally]:
+def reencrypt(core: Core, report: Callable[[Tally], None], *, batch: int = 100) -> list[Tally]:
     """Do it; returns a tally of each kind. If nothing is left, the other keys need not be given any more.
 
-    report: told how far it is, between two batches. Raises InvalidInput(code=wrong_key), Unavailable.
+    report: told how far it is, between two batches. batch: keys that are listed at a time; each thing has
+    transactions of its own. Raises InvalidInput(code=wrong_key), Unavailable.
     """
     key_check.require(core.database, core.sealer)
     before = core.database.read(key_checks.listed)
-    work = {ARTIFACTS: _artifacts(core), **{kind.value: _rows(core, kind) for kind in Kind}}
+    work = {ARTIFACTS: _artifacts(core, batch), **{kind.value: _rows(core, kind, batch) for kind in Kind}}
     tallies = [_do(Tally(kind=kind), batches, report) for kind, batches in work.items()]
     if not any(tally.left for tally in tallies):
         unused = [number for number, sealed in before.items() if core.sealer.reseal_needed(sealed)]
@@ -65,9 +64,9 @@ def _do(tally: Tally, batches: Iterator[list[Rewrite]], report: Callable[[Tally]
     return tally
 
 
-def _rows(core: Core, kind: Kind) -> Iterator[list[Rewrite]]:
+def _rows(core: Core, kind: Kind, limit: int) -> Iterator[list[Rewrite]]:
     after: Key | None = None
-    while batch := core.database.read(sealed_rows.keys, kind, after=after, limit=_BATCH):
+    while batch := core.database.read(sealed_rows.keys, kind, after=after, limit=limit):
         yield [functools.partial(_rewrite_row, core, kind, key) for key in batch]
         after = batch[-1]
 
@@ -84,9 +83,9 @@ def _rewrite_row(core: Core, kind: Kind, key: Key) -> bool:
     raise PhaseFailed(f"{bound}: somebody changes it all the time", code="raced")
 
 
-def _artifacts(core: Core) -> Iterator[list[Rewrite]]:
+def _artifacts(core: Core, limit: int) -> Iterator[list[Rewrite]]:
     after: Key | None = None
-    while batch := core.database.read(sealed_rows.artifacts_after, after=after, limit=_BATCH):
+    while batch := core.database.read(sealed_rows.artifacts_after, after=after, limit=limit):
         yield [functools.partial(_rewrite_artifact, core, *found) for found in batch]
         after = batch[-1][1:3]
 

@@ -1,5 +1,6 @@
 """Metrics and health of real processes, scraped over HTTP."""
 
+import contextlib
 import socket
 import urllib.error
 import urllib.request
@@ -7,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import redis
 from prometheus_client.parser import text_string_to_metric_families
 
-from iacq.messages import TALLY
+from iacq.messages import CONTROL_QUEUE, TALLY, agent_queue
 from tests.acceptance.configurations import COUNTED, write
 from tests.acceptance.system import POD, System
 from tests.waiting import wait_until
@@ -89,12 +91,23 @@ def test_processes_serve_metrics_and_health(served: tuple[System, str, str], tmp
     assert ask(agent, "/healthz") == (200, "ok\n")
     assert ask(agent, "/") == (404, "there is /metrics and /healthz\n")
 
+    with contextlib.closing(redis.Redis(unix_socket_path=str(system.broker.socket))) as broker:
+        for queue in (CONTROL_QUEUE, agent_queue(POD)):
+            broker.lpush(queue, "{}", "no message")
+    for endpoint in (control, agent):
+        wait_until(lambda at=endpoint: _refused(at) == {"not_json": 1, "envelope": 1}, 20, "refusals are counted")
+
     # Another control worker tells the same, and no counter begins anew.
     again = _endpoint()
     system.kill("control")
     system.start("control", "-m", "workers.control", METRICS_ADDRESS=again)
     wait_until(lambda: _answers(again), 20, "the new control worker answers")
     assert total(scrape(again), "iacq_runs_ended_total") >= total(after, "iacq_runs_ended_total")
+
+
+def _refused(endpoint: str) -> dict[str, float]:
+    found = scrape(endpoint).items()
+    return {dict(labels)["reason"]: value for (name, labels), value in found if name == "iacq_messages_refused_total"}
 
 
 def _answers(endpoint: str) -> bool:

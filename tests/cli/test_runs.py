@@ -96,6 +96,17 @@ def test_detailed_exit_code(iacq, plan, ends, code):
         assert iacq(FakeClient(plan_ends=ends, plan=plan), "plan", "net").exit_code == 0
 
 
+@pytest.mark.parametrize("asked", [("net", "--parallelism", "x"), (), ("net", "--var", "1=2")])
+def test_with_a_detailed_exit_code_every_error_is_1(iacq, sqlite_url, asked):
+    """2 would say that there are changes, and nobody reads 3 to 5 as an error of the plan."""
+    env = {"IACQ_DATABASE_URL": sqlite_url}
+    for command in ("plan", "drift"):
+        assert iacq(None, command, *asked, "--detailed-exitcode", env=env).exit_code == 1
+        assert iacq(None, command, *asked, env=env).exit_code == 2
+    assert iacq(None, "plan", "unknown", "-detailed-exitcode", env=env).exit_code == 1
+    assert iacq(None, "plan", "unknown", env=env).exit_code == 3
+
+
 def test_refresh_only_is_drift(iacq):
     client = FakeClient(plan_ends=PLANNED)
     iacq(client, "plan", "net", "-refresh-only")

@@ -90,17 +90,16 @@ def test_after_it_the_old_key_is_not_needed(world: World, old: Core) -> None:
         Client(old).enqueue("network", "plan")
 
 
-def test_one_that_was_interrupted_goes_on(world: World, old: Core, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_was_interrupted_goes_on(world: World, old: Core) -> None:
     fill(world, old)
     both = under(old, NEW, OLD)
-    monkeypatch.setattr(reencrypting, "_BATCH", 2)
 
     def interrupt(tally: Tally) -> None:
         if tally.kind == Kind.STATES:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        reencrypting.reencrypt(both, interrupt)
+        reencrypting.reencrypt(both, interrupt, batch=2)
     check_readable(world, both)
     assert reencrypt(both) == {
         "artifacts": (3, 0, 0),

@@ -38,7 +38,7 @@ INTERRUPTED = {
 }
 EARLY_ENDS = (
     {(state, "cancelled") for state in WAITING | RUNNING}
-    | {(state, "failed") for state in RUNNING | {"pending"}}
+    | {(state, "failed") for state in RUNNING}
     | {("apply_pending", "discarded")}
 )
 RESTORED = {
@@ -85,7 +85,6 @@ WHY: dict[str, set[tuple[str, str]]] = {
     "adopted": {("applying", "applying"), ("apply_interrupted", "applying")},
     "late_report": {("apply_interrupted", "applied"), ("apply_interrupted", "failed")},
     "resolved": {("apply_interrupted", "applied"), ("apply_interrupted", "failed")},
-    "unreadable": {("pending", "failed")},
     "restored": RESTORED,
 }
 

@@ -11,8 +11,10 @@ import dataclasses
 import random
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -41,12 +43,27 @@ from iacq.testing.git import FakeGit
 from iacq.testing.keeper import Machine, ScriptedKeeper
 from iacq.testing.workshop import ScriptedWorkshop
 from tests import invariants, samples
-from tests.waiting import wait_until
 
 POOL = "default"
 WORKSPACES = ("network", "cluster")
 FETCHED = "cluster"
 """Its source is a git repository: fetching it is one more command that may be lost."""
+
+
+_RENEWED = 0.3
+"""How often a lease is renewed between two steps: its thread does so when a step begins."""
+
+
+class NoThreads(Executor):
+    """Does nothing: the walk itself does what the threads of a phase would, so that a seed is one history.
+
+    Logs are stored at the end of a phase only.
+    """
+
+    def submit(self, *_task: Any, **_arguments: Any) -> Future[Any]:
+        done = Future[Any]()
+        done.set_result(None)
+        return done
 
 
 class Died(BaseException):
@@ -150,7 +167,13 @@ class Cluster:
         keeper = ScriptedKeeper(seat.machine, boottime=self.clock.boottime, script=self._script, before=before)
         place = Place(pod_name=pod.name, slot_id=slot_id, agent_id=pod.registration.agent_id, boot=str(seat.boots))
         worker = SlotWorker(
-            core=self.core, place=place, keeper=keeper, workshop=workshop, git=FakeGit(), jobs=workshop.jobs
+            core=self.core,
+            place=place,
+            keeper=keeper,
+            workshop=workshop,
+            git=FakeGit(),
+            jobs=workshop.jobs,
+            threads=NoThreads(),
         )
         seat.keeper = keeper
         seat.process = SlotProcess(worker=worker, keeper=keeper)
@@ -198,6 +221,8 @@ class Cluster:
             self.interleave(process)
         if process.dead:
             raise Died
+        if self.rng.random() < _RENEWED:
+            self.renew(process)
 
     # ---------------------------------------------------------------- what slots do
 
@@ -249,14 +274,12 @@ class Cluster:
         cleaning.remove_work_dirs(self.core, pod.registration, workshops, next(iter(pod.seats.values())).root.parent)
 
     def renew(self, process: SlotProcess) -> None:
-        """Let a slot's lease thread do its work now, and wait until it did."""
+        """Do what a slot's lease thread does."""
         lease = process.worker.lease
         if lease is None or lease.lost or process.dead:
             return
         self.clock.advance(0.001)
-        before = lease.valid_until
-        process.worker.nudge()
-        wait_until(lambda: lease.lost or lease.valid_until != before, what="the lease is renewed or lost")
+        lease.renew()
 
     def beat(self, pod: PodOnMachine) -> None:
         """The heartbeat of a pod; it registers anew whenever it counts as gone."""

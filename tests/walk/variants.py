@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from iacq.domain.run import Phase, Run, Status
@@ -97,10 +98,30 @@ def send_and_forget(tx: Transaction) -> list[Doorbell]:
     return bells
 
 
-VARIANTS: dict[str, Replaced] = {
-    "a claim looks at neither attempt nor slot": {runner.claim: claim_whatever_the_attempt},
-    "a claim asks nobody about a freeze": {runner.claim: claim_in_a_freeze},
-    "a lost lease forgets effects": {recovering.lose_lease: lose_lease_and_forget_effects},
-    "a lost lease keeps its owner": {recovering.lose_lease: lose_lease_and_keep_the_owner},
-    "the outbox forgets at sending": {outbox.take_due: send_and_forget},
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One rule that is left out."""
+
+    replaced: Replaced
+    favoured: Mapping[str, int]  # things that happen this many times as often: those that the rule is there for
+
+
+VARIANTS: dict[str, Variant] = {
+    "a claim looks at neither attempt nor slot": Variant(
+        replaced={runner.claim: claim_whatever_the_attempt},
+        favoured={"double a message": 4, "a pod falls silent": 6, "check agents": 4, "time passes": 3},
+    ),
+    "a claim asks nobody about a freeze": Variant(
+        replaced={runner.claim: claim_in_a_freeze}, favoured={"freeze": 4, "deliver": 2}
+    ),
+    "a lost lease forgets effects": Variant(
+        replaced={recovering.lose_lease: lose_lease_and_forget_effects},
+        favoured={"leases run out": 4, "it is paused past its lease": 10, "confirm": 3},
+    ),
+    "a lost lease keeps its owner": Variant(
+        replaced={recovering.lose_lease: lose_lease_and_keep_the_owner}, favoured={"leases run out": 4}
+    ),
+    "the outbox forgets at sending": Variant(
+        replaced={outbox.take_due: send_and_forget}, favoured={"lose a message": 6, "resend": 4}
+    ),
 }

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from iacq.domain import transitions
@@ -33,9 +34,15 @@ DONE = "done"
 class Walk:
     """One history. `run` raises Broken, with the seed and what happened, if it should not have come to this."""
 
-    def __init__(self, database: Database, clock: FakeClock, root: Path, seed: int) -> None:
-        """database: with `clock` as its clock; a variant of the product replaces steps in it."""
+    def __init__(
+        self, database: Database, clock: FakeClock, root: Path, seed: int, favoured: Mapping[str, int]
+    ) -> None:
+        """database: with `clock` as its clock; a variant of the product replaces steps in it.
+
+        favoured: things that happen so many times as often as usual.
+        """
         self.seed = seed
+        self.favoured = favoured
         self.rng = random.Random(seed)
         self.cluster = Cluster(database, clock, root, self.rng)
         self.cluster.interleave = self._interleave
@@ -61,7 +68,7 @@ class Walk:
     # ---------------------------------------------------------------- choosing
 
     def _step(self) -> None:
-        weights = [weight for _, weight, _ in self._actions]
+        weights = [weight * self.favoured.get(name, 1) for name, weight, _ in self._actions]
         name, _, action = self.rng.choices(self._actions, weights)[0]
         self._take(name, action)
 
@@ -88,7 +95,8 @@ class Walk:
         lease = process.worker.lease
         luck = 0.25 if lease is not None and lease.hold.phase is Phase.APPLY else 0.02
         if self._left > 0 and self.rng.random() < luck:
-            name, action = self.rng.choice(self._faults_of(process))
+            faults = self._faults_of(process)
+            name, action = self.rng.choices(faults, [self.favoured.get(name, 1) for name, _ in faults])[0]
             self._take(name, action)
         while self._left > 0 and self._depth < DEEPEST and self.rng.random() < 0.4:
             self._step()
@@ -464,11 +472,17 @@ def _is_closed(tx: Any, process: SlotProcess) -> bool:
 
 
 @contextlib.contextmanager
-def walking(url: str, root: Path, seed: int, make: Callable[..., Database] = Database) -> Iterator[Walk]:
-    """Give a walk on a fresh database. make: Database, or a variant of it."""
+def walking(
+    url: str,
+    root: Path,
+    seed: int,
+    make: Callable[..., Database] = Database,
+    favoured: Mapping[str, int] = MappingProxyType({}),
+) -> Iterator[Walk]:
+    """Give a walk on a fresh database. make: Database, or a variant of it; favoured: see Walk."""
     clock = FakeClock()
     database = make(url, clock=clock.now_ms)
     try:
-        yield Walk(database, clock, root, seed)
+        yield Walk(database, clock, root, seed, favoured)
     finally:
         database.close()

@@ -110,9 +110,9 @@ class Lease:
             self._wake.clear()  # before the look at `over`: who sets both in between is seen, or wakes the next round
             if self._over.is_set() or self.lost:
                 return
-            answered = self._renew()
+            answered = self.renew()
 
-    def _renew(self) -> bool:
+    def renew(self) -> bool:
         """Renew once; tells whether the database answered."""
         lease, stage = self._core.settings.lease, self.stage
         began = self._core.clock.boottime()
