@@ -29,5 +29,6 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "tally": _every(5, messages.TALLY),
     "apply-freeze-windows": _every(2, messages.APPLY_FREEZE_WINDOWS),
     "expire-plans": _every(10, messages.EXPIRE_PLANS),
+    "retention": _every(300, messages.RETENTION),
     "cleanup-work-dirs": _every(60, messages.CLEANUP_WORK_DIRS),
 }

@@ -83,6 +83,10 @@ class ArtifactStore(Protocol):
         """Forget it; no error if it is not there."""
         ...
 
+    def keys(self, directory: str) -> list[str]:
+        """Return every key that begins with `directory` and a slash, in order."""
+        ...
+
 
 class Sealer(Protocol):
     """Encrypts what is stored at rest; authenticated, and bound to what it belongs to."""

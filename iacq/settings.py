@@ -60,8 +60,15 @@ def pod_runtime(text: str) -> str:
 
 def count(text: str) -> int:
     """Read a number that is not negative. Raises ValueError."""
-    if not re.fullmatch(r"\d{1,9}", text.strip()):
+    if not re.fullmatch(r"[0-9]{1,9}", text.strip()):
         raise ValueError("expected a number such as 3")
+    return int(text)
+
+
+def positive_count(text: str) -> int:
+    """Read a number of things, at least 1. Raises ValueError."""
+    if count(text) < 1:
+        raise ValueError("expected a number of at least 1")
     return int(text)
 
 
@@ -161,6 +168,16 @@ class Settings:
     warmup_retries: int = _setting("3", "how often a run is prepared in another slot; 0: never", count)
     warmup_timeout: float = _setting("10m", "longest such preparation", duration)
     workdir_keep: float = _setting("1h", "how long the directory of a failed run is kept", duration)
+    artifact_keep: float = _setting(
+        "7d", "how long source, plan and snapshot of an ended run are kept", positive_duration
+    )
+    log_keep: float = _setting("30d", "how long the log of an ended run is kept", positive_duration)
+    run_keep: float = _setting(
+        "90d",
+        "how long an ended run is kept, with its diff and its events; then its idempotency key is free again",
+        positive_duration,
+    )
+    state_keep: int = _setting("100", "how many of the newest versions of a managed state are kept", positive_count)
     disk_floor: int = _setting("1GiB", "free space below which a run does not start", size)
     max_source: int = _setting("64MiB", "largest packed source", size)
 

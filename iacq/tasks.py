@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from iacq import messages
 from iacq.domain.run import Phase, Run, Status
 from iacq.errors import PhaseFailed
-from iacq.services import calls, dispatching, freezing, recovering, tallying, warming
+from iacq.services import calls, dispatching, freezing, recovering, retaining, tallying, warming
 from iacq.services.core import Core
 from iacq.services.dispatching import Remembered
 from iacq.services.phases import runner, warmup
@@ -49,6 +49,7 @@ def register_control(app: Celery, core: Callable[[], Core], manager: Callable[[]
     define(messages.TALLY, tallying.tally)
     define(messages.APPLY_FREEZE_WINDOWS, OneAtATime(freezing.apply_windows))
     define(messages.EXPIRE_PLANS, recovering.expire_plans)
+    define(messages.RETENTION, OneAtATime(retaining.retain))
     define(messages.CLEANUP_WORK_DIRS, _ring_every_pod)
     for name in messages.CALLS:
         _define_call(app, core, name)

@@ -62,6 +62,18 @@ class FileArtifacts:
             if directory == self._root or not _remove_if_empty(directory):
                 return
 
+    def keys(self, directory: str) -> list[str]:
+        """Return every key below. Raises Unavailable."""
+        try:
+            found = [
+                Path(above, name).relative_to(self._root).as_posix()
+                for above, _, names in os.walk(self._path(directory))
+                for name in names
+            ]
+        except OSError as error:
+            raise self._unavailable("listed", directory, error) from error
+        return sorted(found)
+
     def _path(self, key: str) -> Path:
         if not _KEY.fullmatch(key):
             raise InvalidInput(

@@ -35,6 +35,8 @@ BUCKETS = (
 ENDED = "runs_ended"
 STARTS = "apply_starts"
 STEPS = "step_seconds"
+SETBACKS = "setbacks"
+"""By cause, of runs that were removed; those of the others are counted where they are."""
 SUM = "sum"
 """In the place of a bucket's bound: the sum of all values."""
 

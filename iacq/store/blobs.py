@@ -54,6 +54,16 @@ class DatabaseArtifacts:
         with self._database.transaction() as tx:
             tx.execute(blobs.delete().where(blobs.c.key == key))
 
+    def keys(self, directory: str) -> list[str]:
+        """Return every key below."""
+        return list(self._database.read(lambda tx: tx.execute(_below(directory)).scalars()))
+
+
+def _below(directory: str) -> sa.Select[tuple[str]]:
+    # '0' comes after '/': what begins with "directory/" lies between the two. Both databases compare keys by bytes.
+    wanted = sa.select(blobs.c.key).where(blobs.c.key > f"{directory}/", blobs.c.key < f"{directory}0")
+    return wanted.distinct().order_by(blobs.c.key)
+
 
 def _parts(key: str, start: int) -> sa.Select[tuple[bytes]]:
     wanted = sa.select(blobs.c.data).where(blobs.c.key == key, blobs.c.part.between(start, start + _AT_ONCE - 1))

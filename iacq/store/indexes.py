@@ -56,6 +56,7 @@ _partial(
     unique=False,
 )
 _partial("ix_iacq_untallied", [runs.c.id], f"{_OURS} {UNTALLIED}", unique=False)
+_partial("ix_iacq_ended", [runs.c.completed_ms], f"{_OURS} {is_in('status', transitions.ENDED)}", unique=False)
 _partial("ix_iacq_workspace", [runs.c.workspace_id, runs.c.id], f"{_OURS} status IS NOT NULL", unique=False)
 sa.Index("ix_iacq_slots_pool", slots.c.pool, slots.c.status)
 sa.Index(

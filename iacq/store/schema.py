@@ -278,7 +278,8 @@ artifacts = sa.Table(
 blobs = sa.Table(
     "iacq_blobs",  # the artifact store in PostgreSQL
     metadata,
-    sa.Column("key", sa.String(200), primary_key=True),
+    # Compared by bytes, as SQLite does anyway: what lies below a directory is then a range of the primary key.
+    sa.Column("key", sa.String(200).with_variant(sa.String(200, collation="C"), "postgresql"), primary_key=True),
     sa.Column("part", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("data", sa.LargeBinary, nullable=False),
 )

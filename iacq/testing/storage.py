@@ -29,6 +29,10 @@ class MemoryArtifacts:
         """Forget it."""
         self.stored.pop(key, None)
 
+    def keys(self, directory: str) -> list[str]:
+        """Return every key below."""
+        return sorted(key for key in self.stored if key.startswith(f"{directory}/"))
+
 
 class PlainSealer:
     """Implements `ports.Sealer` without a key. It refuses what was changed, or sealed for something else."""

@@ -67,6 +67,22 @@ class TestArtifactStore:
         store.put("runs/42/plan", b"again")
         assert store.get("runs/42/plan") == b"again"
 
+    def test_what_lies_below_a_directory_is_listed(self, store: ArtifactStore) -> None:
+        keys = [
+            "runs/4/plan-1",
+            "runs/42/Plan-1",
+            "runs/42/lock-2",
+            "runs/42/plan-1",
+            "runs/42-1/plan",
+            "runs/420/plan",
+        ]
+        for key in keys:
+            store.put(key, os.urandom(3))
+        assert store.keys("runs/42") == keys[1:4]
+        store.delete("runs/42/lock-2")
+        assert store.keys("runs/42") == [keys[1], keys[3]]
+        assert store.keys("runs/43") == []
+
     def test_a_reader_sees_whole_values_only(self, store: ArtifactStore) -> None:
         values = {bytes([number]) * 50_000 for number in range(20)}
         store.put("k", bytes(50_000))
