@@ -306,6 +306,10 @@ class Workshop(Protocol):
         """Remove a directory and its link; no error if it is gone."""
         ...
 
+    def size(self, name: str) -> int:
+        """Return how many bytes a directory takes on the disk; 0 if it is gone."""
+        ...
+
     def terraform(self, version: str | None) -> Mapping[str, Any]:
         """Return path, version, sha256 and stat of terraform. Raises Unavailable if there is none.
 

@@ -178,6 +178,9 @@ class Settings:
         positive_duration,
     )
     state_keep: int = _setting("100", "how many of the newest versions of a managed state are kept", positive_count)
+    disk_cap: int | None = _setting(
+        None, "room that the directories of a pod's runs may take together; none: what the disk has", size
+    )
     disk_floor: int = _setting("1GiB", "free space below which a run does not start", size)
     max_source: int = _setting("64MiB", "largest packed source", size)
 

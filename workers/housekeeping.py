@@ -22,6 +22,7 @@ from iacq.store.pods import Registration
 
 if TYPE_CHECKING:
     from iacq.keeper.child import ChildContext
+    from iacq.services.room import PodRoom
 
 logger = log.get(__name__)
 
@@ -35,10 +36,10 @@ def run(settings: Settings, pod: Registration, context: ChildContext) -> None:
     measured.serve_agent(core, app.refusals, pulse.silent)
     over = threading.Event()
     worker_shutting_down.connect(lambda **_: over.set(), weak=False)
-    rounds = threading.Thread(target=_beat, args=(core, pod, bells, over, pulse), name="beat", daemon=True)
+    clean, room = bootstrap.pod_cleaner(core, pod)
+    rounds = threading.Thread(target=_beat, args=(core, pod, bells, over, pulse, room), name="beat", daemon=True)
     rounds.start()
-    remove = bootstrap.work_dir_remover(core, pod)
-    tasks.register_housekeeping(app, bells, remove)
+    tasks.register_housekeeping(app, bells, clean)
     node = bootstrap.worker_node(app, f"agent@{pod.pod_name}", agent_queue(pod.pod_name))
     node.start()
     over.set()
@@ -68,7 +69,9 @@ class Pulse:
         return self._monotonic() - self._at
 
 
-def _beat(core: Core, pod: Registration, bells: dict[int, int], over: threading.Event, pulse: Pulse) -> None:
+def _beat(
+    core: Core, pod: Registration, bells: dict[int, int], over: threading.Event, pulse: Pulse, room: PodRoom
+) -> None:
     """Register, then say every few seconds that the pod is there; register anew whenever it counts as gone."""
     while True:
         try:
@@ -79,6 +82,7 @@ def _beat(core: Core, pod: Registration, bells: dict[int, int], over: threading.
                     tasks.ring_bell(bells, slot_id)
             core.database.run(pods.beat, pod.pod_name, pod.agent_id)
             pulse.beat()
+            room.tend()
         except InvalidInput as error:
             logger.critical("%s (%s)", error.message, error.hint)
             if not pulse.heard:  # it can do nothing here, now that the database answers: the pod stops
@@ -86,5 +90,7 @@ def _beat(core: Core, pod: Registration, bells: dict[int, int], over: threading.
                 return
         except IacqError as error:
             logger.warning("no heartbeat: %s", error.message)
+        except OSError as error:
+            logger.warning("the room on the disk is not known: %s", error)
         if over.wait(core.settings.heartbeat):
             return

@@ -10,6 +10,7 @@ WORK_DIR/pods/<pod>/slot-N/jobs/        the keeper's job directories
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -174,6 +175,15 @@ class SlotWorkshop:
                 link.unlink(missing_ok=True)
         short_directory.forget(home / "scratch")
         shutil.rmtree(home, ignore_errors=True)
+
+    def size(self, name: str) -> int:
+        """Return how many bytes a directory takes on the disk, without what its links lead to."""
+        total = 0
+        for above, directories, files in os.walk(self.directory / name):
+            for entry in (*directories, *files):
+                with contextlib.suppress(FileNotFoundError):  # terraform may be at work
+                    total += os.lstat(os.path.join(above, entry)).st_blocks * 512
+        return total
 
     def names(self) -> list[str]:
         """Return the names of all directories of runs in this slot."""

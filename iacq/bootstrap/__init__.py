@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from iacq.adapters.celery_app import WorkerApp
     from iacq.domain.slot import Place
     from iacq.services.phases.context import SlotWorker
+    from iacq.services.room import PodRoom
     from iacq.store.pods import Registration
 
 logger = log.get(__name__)
@@ -137,20 +138,24 @@ def slot_worker(settings: Settings, place: Place, keeper: socket.socket) -> Slot
     )
 
 
-def work_dir_remover(core: Core, pod: Registration) -> Callable[[], None]:
-    """Build the job that removes directories of this pod which no run owns any more."""
+def pod_cleaner(core: Core, pod: Registration) -> tuple[Callable[[], None], PodRoom]:
+    """Build the job that removes directories of this pod which no run needs, and what keeps room for runs in it."""
     from iacq.adapters.workshop import SlotWorkshop, slots_directory
-    from iacq.services import cleaning
+    from iacq.services import cleaning, room
 
     workshops = {
         slot_id: SlotWorkshop(core.settings, pod.pod_name, slot_id, os.environ) for slot_id in range(1, pod.slots + 1)
     }
     root = slots_directory(core.settings, pod.pod_name)
-    return lambda: logger.info(
-        "%d work directories removed",
-        cleaning.remove_work_dirs(core, pod, workshops, root),
-        extra=log.ids(pod=pod.pod_name),
-    )
+    pod_room = room.PodRoom(core, pod, workshops, lambda: room.free_space(root))
+
+    def clean() -> None:
+        removed = cleaning.remove_work_dirs(core, pod, workshops, root)
+        removed += pod_room.make()
+        pod_room.tend()
+        logger.info("%d work directories removed", removed, extra=log.ids(pod=pod.pod_name))
+
+    return clean, pod_room
 
 
 def warm_quietly(core: Core) -> None:

@@ -24,6 +24,7 @@ class Closed(enum.StrEnum):
     NOT_ANSWERING = "not_answering"  # it did not claim in time; opens when it answers
     OFFLINE = "offline"  # its agent is silent; opens when the agent registers anew
     DRAINING = "draining"  # its pod is going
+    DISK_FULL = "disk_full"  # its pod has too little room for another run; opens when there is some
 
 
 @dataclass(frozen=True, kw_only=True)

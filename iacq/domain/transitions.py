@@ -34,6 +34,7 @@ class Cause(enum.StrEnum):
     PLAN_KILLED = "plan_killed"  # a respawned slot found the plan of its predecessor
     STOPPED = "stopped"  # the pod was told to stop: given back, not counted as a try
     FROZEN = "frozen"  # the pool froze: given back, not counted as a try
+    NO_ROOM = "no_room"  # the pod's disk is too full: given back, not counted as a try
     ADOPTED = "adopted"  # a new process in the same place took over the living apply
     LATE_REPORT = "late_report"  # the true end of an interrupted apply arrived
     RESOLVED = "resolved"  # a person said how an interrupted apply ended
@@ -59,6 +60,7 @@ TABLE: dict[tuple[Status, Cause], frozenset[Status]] = {
     (S.PLANNING, Cause.PLAN_KILLED): _BACK_TO_PLAN,
     (S.PLANNING, Cause.STOPPED): _BACK_TO_PLAN,
     (S.PLANNING, Cause.FROZEN): _BACK_TO_PLAN,
+    (S.PLANNING, Cause.NO_ROOM): _BACK_TO_PLAN,
     (S.APPLY_PENDING, Cause.CONFIRMED): frozenset({S.CONFIRMED}),
     (S.APPLY_PENDING, Cause.AUTO_APPLIED): frozenset({S.CONFIRMED}),
     (S.APPLY_PENDING, Cause.DISCARDED): frozenset({S.DISCARDED}),
@@ -78,6 +80,7 @@ TABLE: dict[tuple[Status, Cause], frozenset[Status]] = {
     (S.APPLYING, Cause.NOT_STARTED): _BACK_TO_APPLY,
     (S.APPLYING, Cause.STOPPED): _BACK_TO_APPLY,
     (S.APPLYING, Cause.FROZEN): _BACK_TO_APPLY,
+    (S.APPLYING, Cause.NO_ROOM): _BACK_TO_APPLY,
     (S.APPLYING, Cause.END_UNKNOWN): frozenset({S.APPLY_INTERRUPTED}),
     (S.APPLYING, Cause.ADOPTED): frozenset({S.APPLYING}),
     (S.APPLY_INTERRUPTED, Cause.ADOPTED): frozenset({S.APPLYING}),
@@ -127,6 +130,7 @@ SETBACKS: frozenset[Cause] = frozenset(
         Cause.END_UNKNOWN,
         Cause.PLAN_KILLED,
         Cause.STOPPED,
+        Cause.NO_ROOM,
     }
 )
 """A worker was lost or gave up: what a healthy system has few of."""

@@ -18,6 +18,12 @@ from iacq.store.pods import Registration
 _NAME = re.compile(r"(\d+)-(\d+)")
 
 
+def parse_name(name: str) -> tuple[int, int] | None:
+    """Return run and fence that the name of a directory tells."""
+    found = _NAME.fullmatch(name)
+    return (int(found[1]), int(found[2])) if found else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunDirectory:
     """A directory in a slot: made by one claim of a run."""
@@ -38,10 +44,10 @@ def remove_work_dirs(core: Core, pod: Registration, workshops: Mapping[int, Work
             if job.run_id not in living and _removable(core, directory, pod.agent_id):
                 files.forget(job.path)
         for name in workshop.names():
-            found = _NAME.fullmatch(name)
-            if found is None or int(found[1]) in living:
+            found = parse_name(name)
+            if found is None or found[0] in living:
                 continue
-            directory = RunDirectory(run_id=int(found[1]), fence=int(found[2]), place=(pod.pod_name, slot_id))
+            directory = RunDirectory(run_id=found[0], fence=found[1], place=(pod.pod_name, slot_id))
             if _removable(core, directory, pod.agent_id):
                 workshop.remove(name)
                 removed += 1

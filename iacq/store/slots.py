@@ -102,6 +102,18 @@ def close(tx: Transaction, pod_name: str, slot_id: int, agent_id: str, why: Clos
     _update(tx, seen, {"closed": why})
 
 
+def close_idle(tx: Transaction, pod_name: str, agent_id: str, why: Closed) -> int:
+    """Close what is idle and open in a pod; returns how many slots. What a run holds stays as it is."""
+    seen = {"pod_name": pod_name, "agent_id": agent_id, "status": SlotStatus.IDLE, "closed": None}
+    return statement.update(tx, slots, seen, {"closed": why, "updated_ms": NOW}).rowcount
+
+
+def open_closed(tx: Transaction, pod_name: str, agent_id: str, why: Closed) -> int:
+    """Open what was closed for this reason in a pod; returns how many slots."""
+    seen = {"pod_name": pod_name, "agent_id": agent_id, "closed": why}
+    return statement.update(tx, slots, seen, {"closed": None, "updated_ms": NOW}).rowcount
+
+
 def open_again(tx: Transaction, place: Place) -> bool:
     """Open a slot whose process answers and found nothing of an earlier run alive.
 

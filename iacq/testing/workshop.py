@@ -88,6 +88,10 @@ class ScriptedWorkshop:
         """Remove a directory and the links to it."""
         shutil.rmtree(self._root / "runs" / name, ignore_errors=True)
 
+    def size(self, name: str) -> int:
+        """Return a mebibyte for each directory that is there."""
+        return 2**20 * (self._root / "runs" / name).is_dir()
+
     def terraform(self, version: str | None) -> Mapping[str, Any]:
         """Return a terraform that never changes."""
         del version

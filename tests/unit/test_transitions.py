@@ -82,6 +82,8 @@ WHY: dict[str, set[tuple[str, str]]] = {
     "frozen": {("plan_queued", "pending"), ("apply_queued", "confirmed")}
     | {("planning", to) for to in ("pending", "failed", "cancelled")}
     | {("applying", to) for to in ("confirmed", "failed", "cancelled")},
+    "no_room": {("planning", to) for to in ("pending", "failed", "cancelled")}
+    | {("applying", to) for to in ("confirmed", "failed", "cancelled")},
     "adopted": {("applying", "applying"), ("apply_interrupted", "applying")},
     "late_report": {("apply_interrupted", "applied"), ("apply_interrupted", "failed")},
     "resolved": {("apply_interrupted", "applied"), ("apply_interrupted", "failed")},

@@ -6,9 +6,11 @@ import shutil
 from pathlib import Path
 
 from iacq.domain import terraform_commands
+from iacq.domain.slot import Closed
 from iacq.errors import PhaseFailed
 from iacq.services.phases import job
 from iacq.services.phases.context import PhaseContext
+from iacq.store import slots
 
 
 def initialize(ctx: PhaseContext, *, readonly_lock: bool = False) -> None:
@@ -35,12 +37,17 @@ def initialize(ctx: PhaseContext, *, readonly_lock: bool = False) -> None:
 
 
 def require_free_space(ctx: PhaseContext) -> None:
-    """Refuse to begin below the floor: a disk that runs full under terraform loses state."""
-    settings = ctx.core.settings
+    """Do not begin below the floor: a disk that runs full under terraform loses state. Raises NoRoom.
+
+    The slot gets no work until the pod's housekeeping node finds that there is room again.
+    """
+    settings, place = ctx.core.settings, ctx.worker.place
     free = shutil.disk_usage(ctx.worker.jobs.parent).free
-    if free < settings.disk_floor:
-        raise PhaseFailed(
-            f"only {free // 2**20} MiB are free for work directories, {settings.disk_floor // 2**20} MiB are needed",
-            code="disk_floor",
-            hint="free space, or lower IACQ_DISK_FLOOR",
-        )
+    if free >= settings.disk_floor:
+        return
+    needed = f"{settings.disk_floor // 2**20} MiB are needed (IACQ_DISK_FLOOR)"
+    ctx.log.write(f"✗ Only {free // 2**20} MiB are free in pod {place.pod_name}, {needed}: the run goes elsewhere")
+    ctx.persist(
+        lambda: ctx.core.database.run(slots.close, place.pod_name, place.slot_id, place.agent_id, Closed.DISK_FULL)
+    )
+    raise job.NoRoom

@@ -51,6 +51,10 @@ class PodStopping(Exception):  # noqa: N818 - it says what happened
     """The pod is told to stop: the run goes elsewhere, and this was not a try."""
 
 
+class NoRoom(Exception):  # noqa: N818 - it says what happened
+    """The disk of this pod is too full: the run goes elsewhere, and this was not a try."""
+
+
 class NotStarted(Exception):  # noqa: N818 - it says what happened
     """The keeper gave its word that this command was not started and never will be."""
 

@@ -18,7 +18,7 @@ from iacq.messages import DISPATCH
 from iacq.ports import EndUnknown
 from iacq.services.phases import apply, ending, plan, preparing
 from iacq.services.phases.context import PhaseContext, SlotWorker
-from iacq.services.phases.job import NotStarted, PodStopping
+from iacq.services.phases.job import NoRoom, NotStarted, PodStopping
 from iacq.services.phases.lease import Cancelled, Lease, LeaseLost, PoolFrozen
 from iacq.services.phases.logwriter import LogWriter
 from iacq.services.phases.plan import Planned
@@ -149,6 +149,10 @@ def _run_plan(ctx: PhaseContext) -> None:
     except PoolFrozen:
         apply.give_back(ctx, Cause.FROZEN, counted=False)
         return
+    except NoRoom:
+        ctx.persist(ctx.log.flush)
+        apply.give_back(ctx, Cause.NO_ROOM, counted=False)
+        return
     except (IacqError, OSError) as error:
         result = _plan_result(ctx, Status.FAILED, planned, error)
     ctx.persist(ctx.log.flush)
@@ -231,6 +235,10 @@ def _run_apply(ctx: PhaseContext) -> None:
         return
     except PoolFrozen:
         apply.give_back(ctx, Cause.FROZEN, counted=False)
+        return
+    except NoRoom:
+        ctx.persist(ctx.log.flush)
+        apply.give_back(ctx, Cause.NO_ROOM, counted=False)
         return
     except (EndUnknown, NotStarted):
         apply.give_back(ctx, Cause.NOT_STARTED)  # an init vanished: nothing was applied

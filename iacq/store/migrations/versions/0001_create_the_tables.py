@@ -431,10 +431,10 @@ def upgrade() -> None:
         ["cause"],
         unique=False,
         sqlite_where=sa.text(
-            "cause IN ('end_unknown', 'lease_lost', 'not_started', 'plan_killed', 'pod_gone', 'slot_lost', 'stopped')"
+            "cause IN ('end_unknown', 'lease_lost', 'no_room', 'not_started', 'plan_killed', 'pod_gone', 'slot_lost', 'stopped')"
         ),
         postgresql_where=sa.text(
-            "cause IN ('end_unknown', 'lease_lost', 'not_started', 'plan_killed', 'pod_gone', 'slot_lost', 'stopped')"
+            "cause IN ('end_unknown', 'lease_lost', 'no_room', 'not_started', 'plan_killed', 'pod_gone', 'slot_lost', 'stopped')"
         ),
     )
     op.create_table(
