@@ -59,6 +59,14 @@ class Dispatcher(Protocol):
         """Ask a slot to answer."""
         ...
 
+    def pods_with_queues(self) -> set[str]:
+        """Return the pods that have queues, dead ones among them."""
+        ...
+
+    def forget_pod(self, pod_name: str) -> bool:
+        """Remove the queues of a pod with what waits there; False: not now, since something would come back."""
+        ...
+
     def warm(self) -> None:
         """Connect now, so that a later ring costs one round trip."""
         ...

@@ -119,7 +119,7 @@ class Settings:
     encryption_keys: tuple[str, ...] | None = _setting(
         None, "base64 of 32 bytes each; the first encrypts, all decrypt; none: HOME/keys", words, secret=True
     )
-    work_dir: Path | None = _setting(None, "work directories of slots; none: HOME/work", path)
+    work_dir: Path | None = _setting(None, "work directories of slots, of this system only; none: HOME/work", path)
     provider_source: Path | None = _setting(None, "packed or unpacked provider mirror, tried before the registry", path)
     provider_mirror: Path | None = _setting(None, "iacq's own unpacked mirror; none: HOME/providers", path)
     terraform: str | None = _setting(None, "terraform or tofu; none: from PATH")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from iacq import messages
 from iacq.domain.run import Phase, Run, Status
+from iacq.domain.slot import PodStatus
 from iacq.errors import PhaseFailed
-from iacq.services import calls, dispatching, freezing, recovering, retaining, tallying, warming
+from iacq.services import calls, dispatching, freezing, queue_cleaning, recovering, retaining, tallying, warming
 from iacq.services.core import Core
 from iacq.services.dispatching import Remembered
 from iacq.services.phases import runner, warmup
@@ -50,7 +51,7 @@ def register_control(app: Celery, core: Callable[[], Core], manager: Callable[[]
     define(messages.APPLY_FREEZE_WINDOWS, OneAtATime(freezing.apply_windows))
     define(messages.EXPIRE_PLANS, recovering.expire_plans)
     define(messages.RETENTION, OneAtATime(retaining.retain))
-    define(messages.CLEANUP_WORK_DIRS, _ring_every_pod)
+    define(messages.CLEANUP_WORK_DIRS, _clean_up)
     for name in messages.CALLS:
         _define_call(app, core, name)
 
@@ -87,9 +88,11 @@ class OneAtATime:
             self._job(core)
 
 
-def _ring_every_pod(core: Core) -> None:
+def _clean_up(core: Core) -> None:
     for pod in core.database.read(pods.listed):
-        core.dispatcher.ring_agent(pod.name, messages.REMOVE_WORK_DIRS)
+        if pod.status not in (PodStatus.STARTING, PodStatus.OFFLINE):  # nobody is there: it would pile up
+            core.dispatcher.ring_agent(pod.name, messages.REMOVE_WORK_DIRS)
+    queue_cleaning.remove_queues(core)
 
 
 def register_slot(app: Celery, worker: SlotWorker, answer: Callable[[], object]) -> None:

@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def _run(settings: Settings, tree: ProcessTree, given: argparse.Namespace) -> int:
-    from iacq import log
+    from iacq import bootstrap, log
     from iacq.store.pods import Registration
     from workers import housekeeping, slot
 
@@ -50,6 +50,7 @@ def _run(settings: Settings, tree: ProcessTree, given: argparse.Namespace) -> in
         importlib.import_module(module)
     log.set_up(settings.log_format)
     _check_keys(settings)
+    bootstrap.hold_pod_directory(settings, given.pod_name)
     pod = Registration(
         pod_name=given.pod_name,
         agent_id=f"{given.pod_name[:37]}-{os.urandom(6).hex()}",

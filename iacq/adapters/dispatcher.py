@@ -7,14 +7,17 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from iacq import messages
+from iacq.adapters import pod_queues
 from iacq.errors import Unavailable
 from iacq.messages import Doorbell, WarmupBell
 
 if TYPE_CHECKING:
     from celery import Celery
+
+T = TypeVar("T")
 
 _CONNECTIONS = 10
 """As many threads ring at once; others wait for their turn."""
@@ -87,6 +90,24 @@ class CeleryDispatcher:
             with producers.acquire(block=True, timeout=_PATIENCE) as producer:
                 producer.connection.ensure_connection(max_retries=1, interval_start=0, interval_max=0.1)
                 _ = producer.channel
+        except _failures() as error:
+            raise _unavailable(error) from error
+
+    def pods_with_queues(self) -> set[str]:
+        """Return the pods that have queues."""
+        return self._ask(pod_queues.pods)
+
+    def forget_pod(self, pod_name: str) -> bool:
+        """Remove the queues of a pod."""
+        return self._ask(lambda client: pod_queues.forget(client, pod_name))
+
+    def _ask(self, question: Callable[[Any], T]) -> T:
+        """Ask Redis itself, through a connection that bells are rung with."""
+        _, producers = self._connect()
+        try:
+            with producers.acquire(block=True, timeout=_PATIENCE) as producer:
+                producer.connection.ensure_connection(max_retries=1, interval_start=0, interval_max=0.1)
+                return question(producer.channel.client)
         except _failures() as error:
             raise _unavailable(error) from error
 

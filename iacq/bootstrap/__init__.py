@@ -140,22 +140,32 @@ def slot_worker(settings: Settings, place: Place, keeper: socket.socket) -> Slot
 
 def pod_cleaner(core: Core, pod: Registration) -> tuple[Callable[[], None], PodRoom]:
     """Build the job that removes directories of this pod which no run needs, and what keeps room for runs in it."""
+    from iacq.adapters import pod_directories
     from iacq.adapters.workshop import SlotWorkshop, slots_directory
     from iacq.services import cleaning, room
 
+    settings = core.settings
     workshops = {
-        slot_id: SlotWorkshop(core.settings, pod.pod_name, slot_id, os.environ) for slot_id in range(1, pod.slots + 1)
+        slot_id: SlotWorkshop(settings, pod.pod_name, slot_id, os.environ) for slot_id in range(1, pod.slots + 1)
     }
-    root = slots_directory(core.settings, pod.pod_name)
+    root = slots_directory(settings, pod.pod_name)
     pod_room = room.PodRoom(core, pod, workshops, lambda: room.free_space(root))
 
     def clean() -> None:
         removed = cleaning.remove_work_dirs(core, pod, workshops, root)
+        removed += pod_directories.remove_others(settings.work_root, core.database.read(cleaning.needed_pods))
         removed += pod_room.make()
         pod_room.tend()
         logger.info("%d work directories removed", removed, extra=log.ids(pod=pod.pod_name))
 
     return clean, pod_room
+
+
+def hold_pod_directory(settings: Settings, pod_name: str) -> None:
+    """Keep others from removing the directory of this pod for as long as this process or a child of it lives."""
+    from iacq.adapters import pod_directories
+
+    pod_directories.hold(settings.work_root, pod_name)
 
 
 def warm_quietly(core: Core) -> None:

@@ -12,8 +12,9 @@ from iacq.domain.run import Run, Status
 from iacq.keeper import files
 from iacq.ports import Workshop
 from iacq.services.core import Apart, Core
-from iacq.store import runs
+from iacq.store import pods, runs
 from iacq.store.pods import Registration
+from iacq.store.session import Transaction
 
 _NAME = re.compile(r"(\d+)-(\d+)")
 
@@ -52,6 +53,15 @@ def remove_work_dirs(core: Core, pod: Registration, workshops: Mapping[int, Work
                 workshop.remove(name)
                 removed += 1
     return removed
+
+
+def needed_pods(tx: Transaction) -> set[str]:
+    """Return the pods whose directories may be needed: known ones, and those that a run names which has not ended."""
+    needed = {pod.name for pod in pods.listed(tx)}
+    for run in runs.listed(tx, statuses=set(Status) - transitions.ENDED):
+        queue = run.queue.rpartition(".")[0] if run.queue else None
+        needed |= {name for name in (run.pod_name, run.prepared_pod_name, queue) if name}
+    return needed
 
 
 def _removable(core: Core, directory: RunDirectory, agent_id: str) -> bool:

@@ -53,6 +53,17 @@ class RecordingDispatcher:
         """Ask a slot to answer."""
         self._send(queue, task, {})
 
+    def pods_with_queues(self) -> set[str]:
+        """Return the pods that something was sent to."""
+        self._require_broker()
+        return {rung.queue.rpartition(".")[0] for rung in self.rung if rung.queue != messages.CONTROL_QUEUE}
+
+    def forget_pod(self, pod_name: str) -> bool:
+        """Forget what was sent to a pod."""
+        self._require_broker()
+        self.rung[:] = [rung for rung in self.rung if rung.queue.rpartition(".")[0] != pod_name]
+        return True
+
     def warm(self) -> None:
         """Connect now."""
         self._require_broker()

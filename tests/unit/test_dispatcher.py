@@ -106,6 +106,23 @@ class TestDispatcher:
             broker.dispatcher.ring(BELL)
         assert len(broker.arrived()) == 3
 
+    def test_the_queues_of_a_pod_are_forgotten_and_nobody_elses(self, broker: Broker) -> None:
+        for pod in ("pod1", "pod", "pod1-2"):
+            broker.dispatcher.ring_agent(pod, messages.SIGNAL_RUN, run_id=42, slot_id=2)
+            broker.dispatcher.ring_slot(f"{pod}.2", messages.ANSWER)
+        broker.dispatcher.ring_control(messages.DISPATCH)
+        assert broker.dispatcher.pods_with_queues() == {"pod1", "pod", "pod1-2"}
+        for pod in ("pod", "pod1-2"):
+            assert broker.dispatcher.forget_pod(pod)
+            assert broker.dispatcher.forget_pod(pod), "twice is fine"
+        assert {queue for queue, _, _ in broker.arrived()} == {"pod1.2", "pod1.agent", "iacq.control"}
+        assert broker.dispatcher.pods_with_queues() == {"pod1"}
+        assert broker.dispatcher.forget_pod("pod1")
+        assert [queue for queue, _, _ in broker.arrived()] == ["iacq.control"]
+        assert broker.dispatcher.pods_with_queues() == set()
+        broker.dispatcher.ring(BELL)
+        assert len(broker.arrived()) == 2, "a pod of that name may come back"
+
 
 @pytest.fixture(params=["fake", "celery"])
 def away(request: pytest.FixtureRequest, tmp_path: Path) -> Dispatcher:
