@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -338,6 +339,10 @@ class Workshop(Protocol):
 
     def init_after(self, tree: RunTree, failed: Init, errors: Sequence[str]) -> Init | None:
         """Say how to try again after a failed init; None: not at all."""
+        ...
+
+    def using_providers(self) -> AbstractContextManager[None]:
+        """Keep what init finds from being removed, from the first `init` to `settle_init`."""
         ...
 
     def settle_init(self, tree: RunTree) -> None:

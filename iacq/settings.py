@@ -178,6 +178,9 @@ class Settings:
         positive_duration,
     )
     state_keep: int = _setting("100", "how many of the newest versions of a managed state are kept", positive_count)
+    provider_keep: float = _setting(
+        "30d", "how long a provider version that no run uses stays in the mirror", positive_duration
+    )
     disk_cap: int | None = _setting(
         None, "room that the directories of a pod's runs may take together; none: what the disk has", size
     )

@@ -77,7 +77,7 @@ class ProviderMirror:
             record = self._record(package.path)
             with contextlib.suppress(FileNotFoundError):  # another process was faster
                 if record.is_changed():
-                    self._discard(package.path, record)
+                    self.discard(package.path)
                     found.append(f"{package.address} {package.version}")
                     logger.warning("provider %s was changed in the mirror: removed", found[-1])
         return found
@@ -122,6 +122,7 @@ class ProviderMirror:
             if not moved and real != target.resolve() and provider_packages.h1(real) != self._h1(target):
                 continue
             provider_files.link(package.path, target)
+            self._use(target)
             h1, hashes = self._h1(target), allowed.get((package.address, package.version), ())
             if hashes and h1 not in hashes:
                 self._record(target).accept(hashes)
@@ -154,6 +155,29 @@ class ProviderMirror:
             link = _installed(tree) / package.relative_to(self.packages)
             link.parent.mkdir(parents=True, exist_ok=True)
             provider_files.link(link, package)
+            self._use(package)
+
+    def discard(self, package: Path) -> None:
+        """Remove a package: out of the way first, whole. Raises OSError, FileNotFoundError if another was faster."""
+        record = self._record(package)
+        incoming = Path(tempfile.mkdtemp(dir=self.root / "incoming"))
+        try:
+            package.chmod(0o755)  # a read-only directory cannot be moved
+            os.rename(package, incoming / "package")
+            record.file.unlink(missing_ok=True)  # only now: without a record, what is there counts as what came
+        finally:
+            provider_files.remove(incoming)
+
+    def last_used(self, package: Path) -> float:
+        """Return when an init linked to a package last, or when it came; seconds since the epoch."""
+        with contextlib.suppress(FileNotFoundError):
+            return self._record(package).file.stat().st_mtime
+        return package.stat().st_mtime
+
+    def _use(self, package: Path) -> None:
+        """Note that it is used now."""
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(self._record(package).file)
 
     def _mirrored(self, locked: Locked) -> str | None:
         if not _is_valid(locked.address, locked.version):
@@ -179,15 +203,6 @@ class ProviderMirror:
     def _record(self, package: Path) -> Record:
         name = package.relative_to(self.packages)
         return Record(package=package, file=self.root / "hashes" / name.with_name(f"{name.name}.json"))
-
-    def _discard(self, package: Path, record: Record) -> None:
-        incoming = Path(tempfile.mkdtemp(dir=self.root / "incoming"))
-        try:
-            package.chmod(0o755)  # a read-only directory cannot be moved
-            os.rename(package, incoming / "package")
-            record.file.unlink(missing_ok=True)  # only now: without a record, what is there counts as what came
-        finally:
-            provider_files.remove(incoming)
 
     def _install(self, real: Path, target: Path, *, movable: bool) -> bool:
         """Make `real` the mirror's package, by moving if it may be; False: another process was faster."""

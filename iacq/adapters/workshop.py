@@ -15,12 +15,14 @@ import dataclasses
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from iacq.adapters import (
     archives,
     private_directory,
+    provider_use,
     short_directory,
     terraform_binary,
     terraform_cli_config,
@@ -234,6 +236,10 @@ class SlotWorkshop:
             tree=tree.tree,
         )
         return Init(program=program, name=way, label=_LABELS[way])
+
+    def using_providers(self) -> AbstractContextManager[None]:
+        """Keep packages of the mirror from being removed."""
+        return provider_use.using(self._mirror)
 
     def settle_init(self, tree: RunTree) -> None:
         """Move what init downloaded into the mirror, where every slot of this machine finds it."""

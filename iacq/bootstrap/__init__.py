@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iacq import log
@@ -140,7 +141,8 @@ def slot_worker(settings: Settings, place: Place, keeper: socket.socket) -> Slot
 
 def pod_cleaner(core: Core, pod: Registration) -> tuple[Callable[[], None], PodRoom]:
     """Build the job that removes directories of this pod which no run needs, and what keeps room for runs in it."""
-    from iacq.adapters import pod_directories
+    from iacq.adapters import pod_directories, provider_use
+    from iacq.adapters.provider_mirror import ProviderMirror
     from iacq.adapters.workshop import SlotWorkshop, slots_directory
     from iacq.services import cleaning, room
 
@@ -148,17 +150,23 @@ def pod_cleaner(core: Core, pod: Registration) -> tuple[Callable[[], None], PodR
     workshops = {
         slot_id: SlotWorkshop(settings, pod.pod_name, slot_id, os.environ) for slot_id in range(1, pod.slots + 1)
     }
-    root = slots_directory(settings, pod.pod_name)
+    root, mirror = slots_directory(settings, pod.pod_name), ProviderMirror(root=settings.mirror)
     pod_room = room.PodRoom(core, pod, workshops, lambda: room.free_space(root))
 
     def clean() -> None:
         removed = cleaning.remove_work_dirs(core, pod, workshops, root)
         removed += pod_directories.remove_others(settings.work_root, core.database.read(cleaning.needed_pods))
+        provider_use.remove_unused(mirror, _run_directories(settings), unused_for=settings.provider_keep)
         removed += pod_room.make()
         pod_room.tend()
         logger.info("%d work directories removed", removed, extra=log.ids(pod=pod.pod_name))
 
     return clean, pod_room
+
+
+def _run_directories(settings: Settings) -> Iterator[Path]:
+    """Yield the directories of runs of all pods of this machine."""
+    return (settings.work_root / "pods").glob("*/slot-*/*-*")
 
 
 def hold_pod_directory(settings: Settings, pod_name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,10 @@ class ScriptedWorkshop:
         """Say that there is no other way."""
         del tree, failed, errors
         return None
+
+    def using_providers(self) -> AbstractContextManager[None]:
+        """Keep nothing: there are no providers."""
+        return nullcontext()
 
     def settle_init(self, tree: RunTree) -> None:
         """Keep nothing: nothing was downloaded."""

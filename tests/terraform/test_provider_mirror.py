@@ -1,12 +1,14 @@
 import hashlib
+import os
 import shutil
 import stat
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from iacq.adapters import provider_packages, terraform_cli_config
+from iacq.adapters import provider_packages, provider_use, terraform_cli_config
 from iacq.adapters.provider_mirror import ProviderMirror
 from iacq.domain import provider_lock, terraform_commands, terraform_events
 from iacq.domain.provider_lock import Installation, Pin
@@ -261,3 +263,39 @@ def test_a_configuration_without_providers(mirror, make_tree, init, plan):
     assert chosen is Installation.MIRROR_THEN_SOURCE
     assert mirror.providers(tree) == []
     plan(tree)
+
+
+DAY = 86_400.0
+
+
+def _run_directory(tmp_path: Path, name: str, make_tree) -> Path:
+    """A directory as the workshop makes it."""
+    tree = make_tree(name)
+    directory = tmp_path / f"run-{name}"
+    directory.mkdir()
+    (directory / "module").symlink_to(tree)
+    return directory
+
+
+def _age(mirror: ProviderMirror, seconds: float) -> None:
+    for record in (mirror.root / "hashes").rglob("*.json"):
+        os.utime(record, (time.time() - seconds,) * 2)
+
+
+def test_a_version_that_no_run_uses_is_removed(mirror, make_tree, init, null_provider_source, tmp_path) -> None:
+    """docs/failures.md 33."""
+    directory = _run_directory(tmp_path, "first", make_tree)
+    tree = (directory / "module").resolve()
+    init(tree, null_provider_source.packed)
+    assert provider_use.remove_unused(mirror, [], unused_for=DAY) == [], "it was used just now"
+    _age(mirror, DAY + 60)
+    assert provider_use.remove_unused(mirror, [directory], unused_for=DAY) == [], "a directory links to it"
+    with provider_use.using(mirror), provider_use.using(mirror):
+        assert provider_use.remove_unused(mirror, [], unused_for=DAY) == [], "somebody initializes"
+    mirror.adopt(tree)
+    assert provider_use.remove_unused(mirror, [], unused_for=DAY) == [], "it was used again"
+    _age(mirror, DAY + 60)
+    assert provider_use.remove_unused(mirror, [], unused_for=DAY) == [f"{NULL} {VERSION}"]
+    assert list(provider_packages.packages(mirror.packages)) == []
+    init(make_tree("second"), null_provider_source.packed)
+    assert len(list(provider_packages.packages(mirror.packages))) == 1, "it comes back when it is needed"

@@ -18,6 +18,11 @@ def initialize(ctx: PhaseContext, *, readonly_lock: bool = False) -> None:
 
     readonly_lock: the lock file is the plan's and must not change. Raises PhaseFailed with terraform's own error.
     """
+    with ctx.worker.workshop.using_providers():
+        _initialize(ctx, readonly_lock=readonly_lock)
+
+
+def _initialize(ctx: PhaseContext, *, readonly_lock: bool) -> None:
     workshop, terraform = ctx.worker.workshop, ctx.terraform
     as_json = terraform_commands.has_init_json(str(terraform["version"]))
     arguments = terraform_commands.init(as_json=as_json, readonly_lock=readonly_lock)
