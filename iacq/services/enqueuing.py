@@ -20,17 +20,20 @@ from iacq.domain.source import SourceKind, SourceLocation
 from iacq.domain.transitions import Cause
 from iacq.domain.workspace import Workspace
 from iacq.domain.workspace_secrets import WorkspaceSecrets
-from iacq.errors import Conflict, InvalidInput
+from iacq.errors import Conflict, IacqError, InvalidInput
 from iacq.messages import DISPATCH
 from iacq.services import states, workspace_secrets
 from iacq.services.core import Core, store_artifact
 from iacq.store import artifacts, runs, workspaces
+from iacq.store.artifacts import Artifact
 from iacq.store.protocol import waiting
 from iacq.store.runs import NewRun
 from iacq.store.session import Transaction
 
 logger = log.get(__name__)
 
+_LARGE = 64 * 1024
+"""Bytes of a source from which on sealing and writing it takes longer than another transaction."""
 SOURCE = "source"
 INPUTS = "inputs"
 
@@ -145,10 +148,15 @@ def enqueue_frozen(core: Core, workspace: Workspace, request: Request, inputs: I
         inputs, source=workspace.source, import_state=request.import_state, ignore_state=request.ignore_state
     )
     packed = _pack(core, request, inputs.source)
+    early = _store_early(core, workspace.name, packed)
     try:
         with core.database.transaction() as tx:
-            run = _store(core, tx, workspace, request, inputs, digest, packed)
-    except IntegrityError:
+            run = _store(core, tx, workspace, request, inputs, digest, packed, early)
+    except (IntegrityError, IacqError) as error:
+        if early is not None:
+            core.artifacts.delete(early.artifact.key)
+        if not isinstance(error, IntegrityError):
+            raise
         raced = _existing(core, request, digest)
         if raced is None:
             raise
@@ -176,6 +184,27 @@ def _pack(core: Core, request: Request, location: SourceLocation) -> bytes | Non
     return packed.data
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Early:
+    """A source that is stored, and the number of the run that it is for."""
+
+    run_id: int
+    artifact: Artifact
+
+
+def _store_early(core: Core, workspace: str, packed: bytes | None) -> _Early | None:
+    """Seal and store a large source before the run is: SQLite has one writer, and an apply must not wait for that.
+
+    None: it is stored with the run. Whoever is killed before the run is stored leaves a file that nothing names.
+    """
+    if packed is None or len(packed) < _LARGE:
+        return None
+    run_id = core.database.run(runs.reserve_id)
+    if run_id is None:
+        return None
+    return _Early(run_id=run_id, artifact=store_artifact(core, workspace, run_id, SOURCE, packed, version=0))
+
+
 def _store(
     core: Core,
     tx: Transaction,
@@ -184,6 +213,7 @@ def _store(
     inputs: Inputs,
     digest: str,
     packed: bytes | None,
+    early: _Early | None,
 ) -> Run:
     auto_apply = workspace.auto_apply if request.auto_apply is None else request.auto_apply
     pool = workspaces.hold(tx, workspace.name).pool
@@ -201,9 +231,13 @@ def _store(
             request_digest=digest,
             retry_of=request.retry_of,
         ),
+        run_id=early.run_id if early else None,
     )
-    kept = {INPUTS: inputs.to_json()} if packed is None else {SOURCE: packed, INPUTS: inputs.to_json()}
-    stored = [store_artifact(core, run.workspace, run.id, kind, data, version=0) for kind, data in kept.items()]
+    kept = {INPUTS: inputs.to_json()}
+    if packed is not None and early is None:
+        kept[SOURCE] = packed
+    stored = [early.artifact] if early else []
+    stored += [store_artifact(core, run.workspace, run.id, kind, data, version=0) for kind, data in kept.items()]
     artifacts.record(tx, run.id, stored)
     return run
 

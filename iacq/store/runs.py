@@ -22,6 +22,8 @@ COLUMNS = tuple(
     if column.name not in {"updated_at", "created_at", "started_at", "completed_at", "tallied"}
 )
 _COLUMNS_AND_LEASE = (*COLUMNS, (runs.c.lease_until > now_ms()).label("lease_holds"))
+_TAKE_ID = sa.text("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'workspace_tasks' RETURNING seq")
+_FIRST_ID = sa.text("INSERT INTO sqlite_sequence (name, seq) VALUES ('workspace_tasks', 1)")
 _OURS = {"fence": SET}
 """A row that iacq wrote."""
 
@@ -144,8 +146,21 @@ _INSERT = (
 )
 
 
-def insert(tx: Transaction, new: NewRun) -> Run:
-    """Store a pending run. A used idempotency key violates its unique index."""
+def reserve_id(tx: Transaction) -> int | None:
+    """Take the number of a run that is inserted later, where one writer at a time holds up the others (SQLite).
+
+    None: elsewhere; the row gets its number itself. One that is not used leaves a gap.
+    """
+    if tx.connection.dialect.name != "sqlite":
+        return None
+    taken = tx.execute(_TAKE_ID).scalar()
+    if taken is None:
+        tx.execute(_FIRST_ID)
+    return int(taken or 1)
+
+
+def insert(tx: Transaction, new: NewRun, *, run_id: int | None = None) -> Run:
+    """Store a pending run. A used idempotency key violates its unique index. run_id: what `reserve_id` returned."""
     values = {
         "workspace_id": new.workspace,
         "task_type": new.run_type,
@@ -166,6 +181,8 @@ def insert(tx: Transaction, new: NewRun) -> Run:
         "warmup_status": WarmupStatus.NONE,
         "warmup_retry_count": 0,
     }
+    if run_id is not None:
+        values["id"] = run_id
     run = to_run(tx.execute(_INSERT, values).one())
     _record(tx, run.id, None, Status.PENDING, Cause.ENQUEUED, by=new.requested_by)
     return run

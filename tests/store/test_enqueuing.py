@@ -1,4 +1,6 @@
+import contextlib
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,14 @@ from iacq.services import enqueuing
 from iacq.services.core import Core, load_artifact
 from iacq.services.enqueuing import Inputs, Request
 from iacq.store import runs, states
-from iacq.testing.source import PACKED, FakeSource
+from iacq.testing.core import make_core
+from iacq.testing.source import PACKED, FakeSource, without_backend
+from iacq.testing.storage import MemoryArtifacts
 from tests.store.world import World
 
 STATE = b'{"version": 4, "serial": 3, "lineage": "l", "resources": [], "outputs": {}, "terraform_version": "1.11.4"}'
+
+LARGE = b"x" * 100_000
 
 
 def request(**changes: Any) -> Request:
@@ -149,3 +155,42 @@ def test_a_source_that_is_too_large(world: World, core: Core) -> None:
     small = dataclasses.replace(core, settings=dataclasses.replace(core.settings, max_source=3))
     with pytest.raises(InvalidInput):
         enqueuing.enqueue(small, request())
+
+
+class WatchingArtifacts(MemoryArtifacts):
+    """Lets somebody else enqueue while a source is stored."""
+
+    def __init__(self, beside: Callable[[], object]) -> None:
+        super().__init__()
+        self._beside = beside
+
+    def put(self, key: str, sealed: bytes) -> None:
+        if "source" in key:
+            self._beside()
+        super().put(key, sealed)
+
+
+def with_large_source(core: Core, beside: Callable[[], object]) -> Core:
+    source = FakeSource(without_backend(), packed=LARGE)
+    return dataclasses.replace(core, artifacts=WatchingArtifacts(beside), source=source)
+
+
+def test_a_large_source_holds_up_nobody_while_it_is_stored(world: World, core: Core) -> None:
+    world.workspace()
+    others: list[int] = []
+    core = with_large_source(core, lambda: others.append(world.enqueue("beside").id))
+    found = [enqueuing.enqueue(core, request()) for _ in range(2)]
+    assert len({run.id for run in found} | set(others)) == 4
+    for run in found:
+        assert load_artifact(core, "network", run.id, "source") == LARGE
+
+
+def test_a_source_whose_run_is_refused_is_removed(sqlite_url: str, tmp_path: Path) -> None:
+    """Somebody uses the key for something else between the look and the insert."""
+    with contextlib.closing(World(sqlite_url)) as world:
+        world.workspace()
+        made = make_core(world.url, tmp_path, clock=world.clock)
+        core = with_large_source(made, lambda: world.enqueue(idempotency_key="k", request_digest="other"))
+        with contextlib.closing(made.database), pytest.raises(Conflict):
+            enqueuing.enqueue(core, request(idempotency_key="k"))
+        assert core.artifacts.keys("runs/1") == core.artifacts.keys("runs/2") == []
