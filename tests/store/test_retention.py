@@ -1,4 +1,4 @@
-"""What is kept, and for how long."""
+"""What is kept, and for how long: docs/failures.md 33."""
 
 import dataclasses
 from collections.abc import Callable
