@@ -116,7 +116,10 @@ class ProviderMirror:
                 continue
             target = self._package(package.address, package.version)
             real = package.path.resolve()
-            if not real.is_dir() or (package.path.is_symlink() and package.path.readlink() == target):
+            if package.path.is_symlink() and package.path.readlink() == target:
+                self._use(target)  # terraform took it from here
+                continue
+            if not real.is_dir():
                 continue
             moved = not target.exists() and self._install(real, target, movable=not package.path.is_symlink())
             if not moved and real != target.resolve() and provider_packages.h1(real) != self._h1(target):
