@@ -122,7 +122,7 @@ def _artifacts(settings: Settings, database: Database) -> ArtifactStore:
 
 
 def slot_worker(settings: Settings, place: Place, keeper: socket.socket) -> SlotWorker:
-    """Build one slot's process: it holds at most two database connections while it is busy."""
+    """Build one slot's process. Phase, log and lease each use a database connection while it is busy."""
     from iacq.adapters.git_repository import GitRepository
     from iacq.adapters.keeper_client import KeeperClient
     from iacq.adapters.workshop import SlotWorkshop
@@ -130,7 +130,7 @@ def slot_worker(settings: Settings, place: Place, keeper: socket.socket) -> Slot
 
     workshop = SlotWorkshop(settings, place.pod_name, place.slot_id, os.environ)
     return SlotWorker(
-        core=worker_core(settings, pool_size=2),
+        core=worker_core(settings, pool_size=3),
         place=place,
         keeper=KeeperClient(keeper),
         workshop=workshop,

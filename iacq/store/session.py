@@ -133,9 +133,8 @@ class Database:
 
     @functools.cached_property
     def _reading(self) -> sa.Engine:
-        """The same connections for questions: PostgreSQL needs no BEGIN and COMMIT around them."""
-        commits = {} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"}
-        return self.engine.execution_options(**{READING: True}, **commits)
+        """The same connections for questions."""
+        return self.engine.execution_options(**{READING: True})
 
     @functools.cached_property
     def _snapshots(self) -> sa.Engine:
@@ -284,14 +283,25 @@ def _make_engine(url: str, pool_size: int, patience: float | None) -> sa.Engine:
         from iacq.store import patience as waiting  # psycopg2 is imported only where PostgreSQL is used
 
         connect_args["connection_factory"] = waiting.connection_class(patience)
-    return sa.create_engine(
+    engine = sa.create_engine(
         url,
         pool_size=pool_size,
         max_overflow=10,
         pool_timeout=10,
+        pool_use_lifo=True,  # the server's process that was used last knows the tables already
         hide_parameters=True,  # an error must not show what was being stored
         connect_args=connect_args,
     )
+    sa.event.listen(engine, "begin", _begin_unless_reading)
+    return engine
+
+
+def _begin_unless_reading(connection: sa.Connection) -> None:
+    # A question needs no BEGIN and COMMIT. Said to the driver itself: SQLAlchemy's isolation level asks the server to
+    # take it back after each use.
+    reading = connection.get_execution_options().get(READING, False)
+    driver: Any = connection.connection.dbapi_connection
+    driver.autocommit = reading
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
