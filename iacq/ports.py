@@ -84,6 +84,10 @@ class ArtifactStore(Protocol):
         """Store durably (fsync or commit) before returning. Putting the same key again replaces it."""
         ...
 
+    def put_all(self, sealed: Mapping[str, bytes]) -> None:
+        """Store several: none counts before all are durable, which costs little more than one of them."""
+        ...
+
     def get(self, key: str) -> bytes:
         """Return what was put. Raises NotFound."""
         ...

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from iacq import messages
+from iacq import log, messages
 from iacq.domain.run import Phase, Run, Status
 from iacq.domain.slot import PodStatus
 from iacq.errors import PhaseFailed
@@ -24,6 +24,9 @@ from iacq.store import control, pods
 if TYPE_CHECKING:
     from celery import Celery
 
+_BEAT_AGAIN = 1.0
+"""Seconds between two signs of life of a control worker, however often it is rung."""
+
 
 def register_control(app: Celery, core: Callable[[], Core], manager: Callable[[], PodManager | None]) -> None:
     """Define what control workers do: for callers, and every few seconds for beat."""
@@ -36,8 +39,11 @@ def register_control(app: Celery, core: Callable[[], Core], manager: Callable[[]
         # Beat rings several of these each second: in Flower they would hide the runs. Their failures are told.
         app.task(task, name=name, send_events=False)
 
+    seldom = log.Rarely(_BEAT_AGAIN)
+
     def dispatch(present: Core) -> None:
-        present.database.run(control.beat)
+        if seldom(control.beat):
+            present.database.run(control.beat)
         dispatching.dispatch(present, remembered)
 
     define(messages.DISPATCH, OneAtATime(dispatch))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import secrets
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from iacq.adapters import durable, private_directory
@@ -28,16 +28,23 @@ class FileArtifacts:
 
     def put(self, key: str, sealed: bytes) -> None:
         """Store durably. A reader gets the old bytes or the new ones, whole. Raises Unavailable."""
-        target = self._path(key)
-        try:
-            draft = self._write_draft(sealed)
+        self.put_all({key: sealed})
+
+    def put_all(self, sealed: Mapping[str, bytes]) -> None:
+        """Store several as `put` does; a directory is synced once for all that is put into it."""
+        targets = {key: self._path(key) for key in sealed}
+        for key, target in targets.items():
             try:
-                self._move(draft, target)
-            except OSError:
-                draft.unlink(missing_ok=True)
-                raise
-        except OSError as error:
-            raise self._unavailable("stored", key, error) from error
+                draft = self._write_draft(sealed[key])
+                try:
+                    self._move(draft, target)
+                except OSError:
+                    draft.unlink(missing_ok=True)
+                    raise
+            except OSError as error:
+                raise self._unavailable("stored", key, error) from error
+        for directory in {target.parent for target in targets.values()}:
+            self._sync(directory)
 
     def get(self, key: str) -> bytes:
         """Return what was put. Raises NotFound, Unavailable."""
@@ -111,8 +118,14 @@ class FileArtifacts:
             except FileNotFoundError:
                 if attempt == _ATTEMPTS - 1:
                     raise
-        with contextlib.suppress(FileNotFoundError):  # deleted again already
-            durable.sync_directory(target.parent)
+
+    def _sync(self, directory: Path) -> None:
+        try:
+            durable.sync_directory(directory)
+        except FileNotFoundError:
+            pass  # all in it was deleted again already
+        except OSError as error:
+            raise self._unavailable("stored", str(directory.relative_to(self._root)), error) from error
 
     def _unavailable(self, done: str, key: str, error: OSError) -> Unavailable:
         return Unavailable(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -103,9 +104,27 @@ def store_artifact(core: Core, workspace: str, run_id: int, kind: str, plain: by
 
     version: the fence of the claim that writes it, so that a late writer overwrites nothing.
     """
-    key = f"runs/{run_id}/{kind}-{version}"
-    core.artifacts.put(key, core.sealer.seal(plain, bound_to=bound_to(workspace, run_id, kind)))
-    return Artifact(kind=kind, sha256=hashlib.sha256(plain).hexdigest(), size=len(plain), key=key)
+    [stored] = store_artifacts(core, workspace, run_id, {kind: plain}, version=version)
+    return stored
+
+
+def store_artifacts(
+    core: Core, workspace: str, run_id: int, plain: Mapping[str, bytes], *, version: int
+) -> list[Artifact]:
+    """Seal and store what belongs together, by kind, as `store_artifact` does."""
+    made = [
+        Artifact(
+            kind=kind, sha256=hashlib.sha256(data).hexdigest(), size=len(data), key=f"runs/{run_id}/{kind}-{version}"
+        )
+        for kind, data in plain.items()
+    ]
+    core.artifacts.put_all(
+        {
+            artifact.key: core.sealer.seal(plain[artifact.kind], bound_to=bound_to(workspace, run_id, artifact.kind))
+            for artifact in made
+        }
+    )
+    return made
 
 
 def load_artifact(core: Core, workspace: str, run_id: int, kind: str) -> bytes:
@@ -113,7 +132,11 @@ def load_artifact(core: Core, workspace: str, run_id: int, kind: str) -> bytes:
 
     Raises NotFound if the run has none, PhaseFailed(code=unreadable) if the bytes are not what was stored.
     """
-    found = core.database.read(artifacts.find, run_id, kind)
+    return open_artifact(core, workspace, run_id, kind, core.database.read(artifacts.find, run_id, kind))
+
+
+def open_artifact(core: Core, workspace: str, run_id: int, kind: str, found: Artifact | None) -> bytes:
+    """Return the artifact that was found in clear, as `load_artifact` does."""
     if found is None:
         raise NotFound(f"run {run_id} has no stored {kind}")
     plain = core.sealer.open(core.artifacts.get(found.key), bound_to=bound_to(workspace, run_id, kind))

@@ -23,7 +23,7 @@ from iacq.domain.workspace_secrets import WorkspaceSecrets
 from iacq.errors import Conflict, IacqError, InvalidInput
 from iacq.messages import DISPATCH
 from iacq.services import states, workspace_secrets
-from iacq.services.core import Core, store_artifact
+from iacq.services.core import Core, store_artifact, store_artifacts
 from iacq.store import artifacts, runs, workspaces
 from iacq.store.artifacts import Artifact
 from iacq.store.protocol import waiting
@@ -237,7 +237,7 @@ def _store(
     if packed is not None and early is None:
         kept[SOURCE] = packed
     stored = [early.artifact] if early else []
-    stored += [store_artifact(core, run.workspace, run.id, kind, data, version=0) for kind, data in kept.items()]
+    stored += store_artifacts(core, run.workspace, run.id, kept, version=0)
     artifacts.record(tx, run.id, stored)
     return run
 

@@ -42,10 +42,11 @@ def prepare(core: Core, workspace: str, data: bytes) -> NewState | None:
 
 def current(core: Core, workspace: str) -> tuple[StateVersion, bytes] | None:
     """Return the newest version and its content."""
-    version = core.database.read(states.current, workspace)
-    if version is None:
+    found = core.database.read(states.newest, workspace)
+    if found is None:
         return None
-    return version, pull(core, workspace, version.version)
+    version, sealed = found
+    return version, core.sealer.open(sealed, bound_to=bound(workspace))
 
 
 def outputs(core: Core, workspace: str) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -22,7 +23,9 @@ class Artifact:
     key: str  # in the artifact store
 
 
-_REMOVE = artifacts.delete().where(artifacts.c.run_id == sa.bindparam("run"), artifacts.c.kind == sa.bindparam("of"))
+_REMOVE = artifacts.delete().where(
+    artifacts.c.run_id == sa.bindparam("run"), artifacts.c.kind.in_(sa.bindparam("kinds", expanding=True))
+)
 _INSERT = artifacts.insert()
 
 
@@ -31,7 +34,7 @@ def record(tx: Transaction, run_id: int, found: Sequence[Artifact]) -> None:
     if not found:
         return
     rows = [{"run_id": run_id, **dataclasses.asdict(artifact)} for artifact in found]
-    tx.execute(_REMOVE, [{"run": run_id, "of": artifact.kind} for artifact in found])
+    tx.execute(_REMOVE, {"run": run_id, "kinds": [artifact.kind for artifact in found]})
     tx.execute(_INSERT, rows)
 
 
@@ -41,4 +44,16 @@ _FIND = sa.select(artifacts).where(artifacts.c.run_id == sa.bindparam("run"), ar
 def find(tx: Transaction, run_id: int, kind: str) -> Artifact | None:
     """Return one artifact of a run."""
     row = tx.execute(_FIND, {"run": run_id, "of": kind}).first()
-    return Artifact(kind=row.kind, sha256=row.sha256, size=row.size, key=row.key) if row else None
+    return _to_artifact(row) if row else None
+
+
+_ALL = sa.select(artifacts).where(artifacts.c.run_id == sa.bindparam("run"))
+
+
+def of_run(tx: Transaction, run_id: int) -> dict[str, Artifact]:
+    """Return all artifacts of a run, by kind."""
+    return {row.kind: _to_artifact(row) for row in tx.execute(_ALL, {"run": run_id})}
+
+
+def _to_artifact(row: sa.Row[Any]) -> Artifact:
+    return Artifact(kind=row.kind, sha256=row.sha256, size=row.size, key=row.key)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
@@ -17,8 +20,14 @@ PART = 1024 * 1024
 
 _CUT = blobs.delete().where(blobs.c.key == sa.bindparam("of"), blobs.c.part >= sa.bindparam("parts"))
 
+_PARTS = (
+    sa.select(blobs.c.data)
+    .where(blobs.c.key == sa.bindparam("of"), blobs.c.part.between(sa.bindparam("start"), sa.bindparam("end")))
+    .order_by(blobs.c.part)
+)
+
 _AT_ONCE = 8
-"""Rows of one question. PostgreSQL's answer takes twice their size, and all of it is in memory."""
+"""Rows of one statement. PostgreSQL's answer takes twice their size, and all of it is in memory."""
 
 
 class DatabaseArtifacts:
@@ -31,20 +40,28 @@ class DatabaseArtifacts:
 
     def put(self, key: str, sealed: bytes) -> None:
         """Store durably; replaces what was there. A second writer waits at the first part for the other's commit."""
-        starts = range(0, max(len(sealed), 1), PART)
+        self.put_all({key: sealed})
+
+    def put_all(self, sealed: Mapping[str, bytes]) -> None:
+        """Store all in one transaction, in the order of their keys: two writers never wait for each other."""
+        present = sorted(sealed)
+        rows = (row for key in present for row in _rows(key, sealed[key]))
         with self._database.transaction() as tx:
-            for part, start in enumerate(starts):
-                tx.execute(self._put, {"key": key, "part": part, "data": sealed[start : start + PART]})
-            tx.execute(_CUT, {"of": key, "parts": len(starts)})
+            while some := list(itertools.islice(rows, _AT_ONCE)):
+                tx.execute(self._put, some)
+            tx.execute(_CUT, [{"of": key, "parts": len(_starts(sealed[key]))} for key in present])
 
     def get(self, key: str) -> bytes:
         """Return what was put. Raises NotFound."""
         found = io.BytesIO()
         count = 0
         with self._database.transaction(reading=True) as tx:
-            while parts := tx.execute(_parts(key, count)).scalars().all():
+            more = True
+            while more:
+                parts = tx.execute(_PARTS, {"of": key, "start": count, "end": count + _AT_ONCE - 1}).scalars().all()
                 found.writelines(parts)
                 count += len(parts)
+                more = len(parts) == _AT_ONCE
         if not count:
             raise NotFound(f"artifact {key} is not stored")
         return found.getvalue()
@@ -65,6 +82,10 @@ def _below(directory: str) -> sa.Select[tuple[str]]:
     return wanted.distinct().order_by(blobs.c.key)
 
 
-def _parts(key: str, start: int) -> sa.Select[tuple[bytes]]:
-    wanted = sa.select(blobs.c.data).where(blobs.c.key == key, blobs.c.part.between(start, start + _AT_ONCE - 1))
-    return wanted.order_by(blobs.c.part)
+def _starts(sealed: bytes) -> range:
+    return range(0, max(len(sealed), 1), PART)
+
+
+def _rows(key: str, sealed: bytes) -> Iterator[dict[str, Any]]:
+    for part, start in enumerate(_starts(sealed)):
+        yield {"key": key, "part": part, "data": sealed[start : start + PART]}

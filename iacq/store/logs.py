@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from iacq.domain.run import Phase
 from iacq.store import runs
 from iacq.store.schema import logs
-from iacq.store.session import Transaction
+from iacq.store.session import Raced, Transaction
 
 _CONTINUATION = bytes(range(0x80, 0xC0))
 """Bytes that no character of UTF-8 begins with."""
@@ -39,7 +39,13 @@ def size(tx: Transaction, run_id: int, phase: Phase) -> int:
     return tx.execute(_SIZE, {"run": run_id, "phase": phase}).scalar() or 0
 
 
-_INSERT = logs.insert()
+_WRITTEN = (logs.c.run_id, logs.c.phase, logs.c.start, logs.c.size, logs.c.text)
+_INSERT = logs.insert().from_select(
+    [column.name for column in _WRITTEN],
+    runs.select_for_writer(*(sa.bindparam(column.name, type_=column.type) for column in _WRITTEN)),
+)
+"""Checks and writes at once: what is logged on the way to the start of terraform holds the run's row no longer than
+it must."""
 
 
 def append(
@@ -49,9 +55,9 @@ def append(
 
     fence: of the claim; effects: the effects fence of an apply, whose log may still grow while it is interrupted.
     """
-    runs.require_writer(tx, run_id, fence, effects)
     row = {"run_id": run_id, "phase": phase, "start": start, "size": len(text.encode()), "text": text}
-    tx.execute(_INSERT, row)
+    if tx.execute(_INSERT, {**row, "fence": fence, "effects_fence": effects}).rowcount == 0:
+        raise Raced
 
 
 def read(tx: Transaction, run_id: int, *, phase: Phase | None = None, offset: int = 0, limit: int = 200) -> list[Chunk]:

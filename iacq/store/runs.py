@@ -282,28 +282,35 @@ def get(tx: Transaction, run_id: int) -> Run | None:
     return readable.one(tx, _GET, {"run_id": run_id}, to_run)
 
 
-_WRITER = (
-    sa.select(runs.c.id)
-    .where(
-        runs.c.id == sa.bindparam("run_id"),
-        runs.c.fence.is_not(None),
-        sa.or_(
-            runs.c.fence == sa.bindparam("fence"),
-            sa.and_(
-                runs.c.status == Status.APPLY_INTERRUPTED,
-                runs.c.effects_fence == sa.bindparam("effects_fence", type_=sa.Integer),
+def select_for_writer(*columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+    """Select something if logs and states are this writer's: the owner's, or the process's of the interrupted apply.
+
+    Bound parameters: run_id, fence, effects_fence. The row of the run is locked in share mode, so that no other claim
+    begins before the commit.
+    """
+    return (
+        sa.select(*columns)
+        .select_from(runs)
+        .where(
+            runs.c.id == sa.bindparam("run_id"),
+            runs.c.fence.is_not(None),
+            sa.or_(
+                runs.c.fence == sa.bindparam("fence"),
+                sa.and_(
+                    runs.c.status == Status.APPLY_INTERRUPTED,
+                    runs.c.effects_fence == sa.bindparam("effects_fence", type_=sa.Integer),
+                ),
             ),
-        ),
+        )
+        .with_for_update(read=True)
     )
-    .with_for_update(read=True)
-)
+
+
+_WRITER = select_for_writer(runs.c.id)
 
 
 def require_writer(tx: Transaction, run_id: int, fence: int, effects_fence: int | None) -> None:
-    """Check that logs and states are this writer's: the owner's, or the process's of the interrupted apply.
-
-    The row is locked in share mode, so that no other claim begins before the commit. Raises Raced.
-    """
+    """Check that logs and states are this writer's, as `select_for_writer` says. Raises Raced."""
     writer = {"run_id": run_id, "fence": fence, "effects_fence": effects_fence}
     if tx.execute(_WRITER, writer).first() is None:
         raise Raced

@@ -288,6 +288,7 @@ def _make_engine(url: str, pool_size: int, patience: float | None) -> sa.Engine:
         pool_size=pool_size,
         max_overflow=10,
         pool_timeout=10,
+        executemany_mode="values_plus_batch",  # one round trip for a statement of several rows
         pool_use_lifo=True,  # the server's process that was used last knows the tables already
         hide_parameters=True,  # an error must not show what was being stored
         connect_args=connect_args,

@@ -124,6 +124,20 @@ def sealed(tx: Transaction, workspace: str, version: int) -> bytes | None:
     return bytes(found) if found is not None else None
 
 
+_NEWEST = (
+    sa.select(states)
+    .where(states.c.workspace_id == sa.bindparam("workspace"))
+    .order_by(states.c.version.desc())
+    .limit(1)
+)
+
+
+def newest(tx: Transaction, workspace: str) -> tuple[StateVersion, bytes] | None:
+    """Return the newest version and its sealed bytes."""
+    row = tx.execute(_NEWEST, {"workspace": workspace}).first()
+    return (_to_version(row), bytes(row.sealed)) if row else None
+
+
 _INSERT = states.insert().values(created_ms=now_ms()).returning(*_VERSION_COLUMNS)
 _FORGET_WORKING = working_states.delete().where(working_states.c.workspace_id == sa.bindparam("workspace"))
 

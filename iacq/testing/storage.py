@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 from iacq.errors import NotFound, PhaseFailed
 
@@ -17,7 +18,11 @@ class MemoryArtifacts:
 
     def put(self, key: str, sealed: bytes) -> None:
         """Keep it; replaces what was there."""
-        self.stored[key] = bytes(sealed)
+        self.put_all({key: sealed})
+
+    def put_all(self, sealed: Mapping[str, bytes]) -> None:
+        """Keep them; replaces what was there."""
+        self.stored.update({key: bytes(data) for key, data in sealed.items()})
 
     def get(self, key: str) -> bytes:
         """Return what was put. Raises NotFound."""

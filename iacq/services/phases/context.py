@@ -18,10 +18,11 @@ from iacq.domain.workspace_secrets import WorkspaceSecrets
 from iacq.errors import Unavailable
 from iacq.ports import Git, Keeper, RunTree, Workshop
 from iacq.services import enqueuing, workspace_secrets
-from iacq.services.core import Core, load_artifact, store_artifact
+from iacq.services.core import Core, open_artifact, store_artifacts
 from iacq.services.enqueuing import Inputs
 from iacq.services.phases.lease import Lease
 from iacq.services.phases.logwriter import LogWriter
+from iacq.store import artifacts
 from iacq.store.artifacts import Artifact
 from iacq.store.protocol.owning import Hold
 from iacq.store.session import DATABASE_UNAVAILABLE
@@ -95,6 +96,7 @@ class PhaseContext:
     managed: bool = True  # iacq keeps the state; False: the configuration's own backend does
     state: dict[str, object] | None = None  # lineage and serial before this phase; None: not managed
     timings: dict[str, int] = field(default_factory=dict)  # ms
+    ended: Run | None = None  # as this claim left it; None: not yet, or the database has to be asked
 
     @property
     def core(self) -> Core:
@@ -153,14 +155,25 @@ class PhaseContext:
         this = {"queue_wait": self.queue_wait_ms, "claim": self.claim_ms, **self.timings, "total": total}
         return {**{name: dict(times) for name, times in self.run.timings.items()}, self.phase.value: this}
 
+    @functools.cached_property
+    def _artifacts(self) -> Mapping[str, Artifact]:
+        """What was stored before this claim, by kind."""
+        return self.persist(lambda: self.core.database.read(artifacts.of_run, self.run.id))
+
     def load(self, kind: str) -> bytes:
-        """Return a stored artifact of the run, verified."""
-        return self.persist(lambda: load_artifact(self.core, self.run.workspace, self.run.id, kind))
+        """Return a stored artifact of the run, verified. Raises NotFound, PhaseFailed."""
+        found = self._artifacts.get(kind)
+        return self.persist(lambda: open_artifact(self.core, self.run.workspace, self.run.id, kind, found))
 
     def store(self, kind: str, plain: bytes) -> Artifact:
         """Store an artifact of this claim durably; it counts once it is recorded with the end of the phase."""
+        [stored] = self.store_all({kind: plain})
+        return stored
+
+    def store_all(self, plain: Mapping[str, bytes]) -> list[Artifact]:
+        """Store what belongs together, by kind, as `store` does."""
         return self.persist(
-            lambda: store_artifact(self.core, self.run.workspace, self.run.id, kind, plain, version=self.hold.fence)
+            lambda: store_artifacts(self.core, self.run.workspace, self.run.id, plain, version=self.hold.fence)
         )
 
     def persist(self, report: Callable[[], T]) -> T:

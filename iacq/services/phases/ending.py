@@ -120,7 +120,7 @@ def _settle(ctx: PhaseContext, outcome: Outcome, directory: Path, effects_fence:
     ctx.persist(ctx.log.flush)
     ctx.timings["finish"] = int((ctx.core.clock.monotonic() - began) * 1000)
     report = _Report(ctx, target, stored, {**values, "timings": ctx.all_timings()}, effects_fence)
-    ctx.persist(report.send)
+    ctx.ended = ctx.persist(report.send)
 
 
 def _diagnose_lock(ctx: PhaseContext, values: dict[str, Any]) -> dict[str, Any]:

@@ -38,14 +38,16 @@ class LogWriter:
         *,
         fence: int,
         effects_fence: int | None = None,
+        first: bool = False,
     ) -> None:
+        """first: nobody has written to this log."""
         self.fence = fence
         self.effects_fence = effects_fence
         self.masking = masking.NOTHING  # what the log does not show, once the phase knows it
         self._core = core
         self._run_id = run_id
         self._phase = phase
-        self._start: int | None = None  # bytes that are stored; None: not asked yet
+        self._start: int | None = 0 if first else None  # bytes that are stored; None: not asked yet
         self._uncertain = False  # the database did not answer: what was last sent may be stored, or not
         self._pending: list[str] = []
         self._file: Path | None = None  # how far the output of the present command is logged

@@ -185,7 +185,7 @@ def store(ctx: PhaseContext, planned: Planned) -> None:
         kept["snapshot"] = ctx.worker.workshop.snapshot(ctx.directory)
         if (tree / LOCK_FILE).exists():
             kept["lock"] = (tree / LOCK_FILE).read_bytes()
-    planned.artifacts = [ctx.store(kind, data) for kind, data in kept.items()]
+    planned.artifacts = ctx.store_all(kept)
 
 
 def take_fingerprint(ctx: PhaseContext) -> dict[str, Any]:

@@ -58,9 +58,10 @@ def _claim_and_run(worker: SlotWorker, run_id: int, phase: Phase, attempt: int) 
     lease = Lease(core, worker.threads, hold, stage=stage, valid_until=boottime + lease_s)
     with held(worker, run, lease, began, sealed_secrets) as ctx, contextlib.suppress(LeaseLost):
         (_run_plan if phase is Phase.PLAN else _run_apply)(ctx)
-    ended: Run | None = None
-    with contextlib.suppress(Unavailable):
-        ended = core.database.read(runs.get, run.id)
+    ended = ctx.ended
+    if ended is None:
+        with contextlib.suppress(Unavailable):
+            ended = core.database.read(runs.get, run.id)
     if ended is not None and ended.status in (transitions.ENDED | {Status.PENDING, Status.CONFIRMED}):
         core.ring_control(DISPATCH)
     return ended
@@ -94,8 +95,16 @@ def held(
     now = core.clock.monotonic()
     if timeout is None:
         timeout = core.settings.plan_timeout if phase is Phase.PLAN else core.settings.apply_timeout
-    log_of = log_of or phase
-    writer = LogWriter(core, worker.threads, run.id, log_of, fence=lease.hold.fence, effects_fence=run.effects_fence)
+    writer = LogWriter(
+        core,
+        worker.threads,
+        run.id,
+        log_of or phase,
+        fence=lease.hold.fence,
+        effects_fence=run.effects_fence,
+        # Every claim and every loss of one counts the fence up. A run that was warmed up has something in its log.
+        first=phase is Phase.PLAN and lease.hold.fence == 1,
+    )
     ctx = PhaseContext(
         worker=worker,
         run=run,
@@ -159,10 +168,10 @@ def _run_plan(ctx: PhaseContext) -> None:
     finished = ctx.persist(lambda: ctx.core.database.attempt(_finish_plan, ctx, planned, result))
     if finished is None:
         return
-    run, bell = finished
+    ctx.ended, bell = finished
     if bell is not None:
         ctx.core.ring(bell)
-    elif run.status is Status.CONFIRMED:
+    elif ctx.ended.status is Status.CONFIRMED:
         ctx.core.ring_control(DISPATCH)
 
 
