@@ -1,4 +1,4 @@
-"""The Celery application: the same settings for control workers, slots and clients.
+"""The Celery application: the same settings for control workers and slots.
 
 Each setting was measured or follows from the rule that a message is a doorbell: the database decides.
 """
@@ -9,6 +9,7 @@ from typing import Any
 
 from celery import Celery
 
+from iacq.adapters.broker_connection import TRANSPORT
 from iacq.adapters.guarded_transport import guard
 from iacq.adapters.refusals import Refusals
 from iacq.settings import Settings
@@ -33,7 +34,6 @@ _COMMON: dict[str, Any] = {
     "worker_soft_shutdown_timeout": 0,
     "worker_cancel_long_running_tasks_on_connection_loss": False,
     "worker_send_task_events": True,
-    "task_send_sent_event": False,  # saves a message, a millisecond of each confirmation
     "worker_hijack_root_logger": False,
     "worker_redirect_stdouts": False,
     "worker_proc_alive_timeout": 30,
@@ -44,8 +44,6 @@ _COMMON: dict[str, Any] = {
     "timezone": "UTC",
     "beat_max_loop_interval": 5,
 }
-
-_TRANSPORT: dict[str, Any] = {"priority_steps": [0], "socket_keepalive": True, "health_check_interval": 10}
 
 
 class WorkerApp(Celery):  # type: ignore[misc]  # celery has no types
@@ -72,7 +70,7 @@ def make_worker_app(settings: Settings) -> WorkerApp:
     task_cls = "iacq.adapters.quiet_request:QuietTask"
     app = WorkerApp("iacq", broker=settings.celery_broker_url, set_as_current=False, task_cls=task_cls)
     app.conf.update(_COMMON)
-    app.conf.broker_transport_options = {**_TRANSPORT, "socket_timeout": 10, "socket_connect_timeout": 5}
+    app.conf.broker_transport_options = {**TRANSPORT, "socket_timeout": 10, "socket_connect_timeout": 5}
     return app
 
 
@@ -95,19 +93,3 @@ def make_node(app: WorkerApp, name: str, queue: str, *, threads: int = 1) -> Any
         loglevel="INFO",
         quiet=True,
     )
-
-
-def make_client_app(settings: Settings) -> Celery:
-    """Build the application of whoever only rings: it gives up within two seconds, the outbox rings later."""
-    app = Celery("iacq", broker=settings.celery_broker_url, set_as_current=False)
-    app.conf.update(_COMMON)
-    app.conf.broker_transport_options = {
-        **_TRANSPORT,
-        "socket_timeout": 2,
-        "socket_connect_timeout": 2,
-        "max_retries": 1,
-        "interval_start": 0,
-        "interval_step": 0.1,
-        "interval_max": 0.1,
-    }
-    return app

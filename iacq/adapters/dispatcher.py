@@ -1,10 +1,16 @@
-"""Rings bells through Celery."""
+"""Rings bells: messages as Celery sends them, put into its queues by kombu.
+
+Celery's own `send_task` does the same and more, which nobody here reads: its worker gets a message only after the
+inbox has made it anew of the few fields that are below.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import threading
+import uuid
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,7 +21,7 @@ from iacq.errors import Unavailable
 from iacq.messages import Doorbell, WarmupBell
 
 if TYPE_CHECKING:
-    from celery import Celery
+    from kombu.connection import Connection
 
 T = TypeVar("T")
 
@@ -28,29 +34,27 @@ _PATIENCE = 2.0
 class CeleryDispatcher:
     """Implements `ports.Dispatcher`. Never retries: a bell that was not rung is in the outbox."""
 
-    def __init__(self, make_app: Callable[[], Celery]) -> None:
-        """make_app: called at the first ring; who never rings need not import Celery, which takes a while."""
-        self._make_app = make_app
+    def __init__(self, connection: Callable[[], Connection]) -> None:
+        """connection: called at the first ring; who never rings need not import kombu, which takes a while."""
+        self._connection = connection
         self._making = threading.Lock()
-        self._made: tuple[Celery, Any] | None = None
+        self._made: Any = None  # a pool of kombu's producers
         _dispatchers.add(self)
 
-    def _connect(self) -> tuple[Celery, Any]:
+    def _producers(self) -> Any:
         if self._made is None:
             with self._making:
                 if self._made is None:
-                    self._made = _make(self._make_app())
+                    self._made = _make(self._connection())
         return self._made
 
     def close(self) -> None:
         """Close what is open; the next ring connects anew."""
         made, self._made = self._made, None
         if made is not None:
-            app, producers = made
             with contextlib.suppress(*_failures()):
-                producers.force_close_all()
-                producers.connections.force_close_all()
-            app.close()
+                made.force_close_all()
+                made.connections.force_close_all()
 
     def forget(self) -> None:
         """After a fork: leave the parent's connections alone."""
@@ -85,9 +89,8 @@ class CeleryDispatcher:
 
     def warm(self) -> None:
         """Connect now. Raises Unavailable."""
-        _, producers = self._connect()
         try:
-            with producers.acquire(block=True, timeout=_PATIENCE) as producer:
+            with self._producers().acquire(block=True, timeout=_PATIENCE) as producer:
                 producer.connection.ensure_connection(max_retries=1, interval_start=0, interval_max=0.1)
                 _ = producer.channel
         except _failures() as error:
@@ -103,26 +106,31 @@ class CeleryDispatcher:
 
     def _ask(self, question: Callable[[Any], T]) -> T:
         """Ask Redis itself, through a connection that bells are rung with."""
-        _, producers = self._connect()
         try:
-            with producers.acquire(block=True, timeout=_PATIENCE) as producer:
+            with self._producers().acquire(block=True, timeout=_PATIENCE) as producer:
                 producer.connection.ensure_connection(max_retries=1, interval_start=0, interval_max=0.1)
                 return question(producer.channel.client)
         except _failures() as error:
             raise _unavailable(error) from error
 
     def _send(self, task: str, queue: str, arguments: dict[str, Any], shown: str | None = None) -> None:
-        app, producers = self._connect()
+        task_id = str(uuid.uuid4())
         try:
-            with producers.acquire(block=True, timeout=_PATIENCE) as producer:
-                app.send_task(
-                    task,
-                    kwargs=arguments,
-                    queue=queue,
-                    retry=False,
-                    ignore_result=True,
-                    kwargsrepr=shown or "",
-                    producer=producer,
+            with self._producers().acquire(block=True, timeout=_PATIENCE) as producer:
+                producer.publish(
+                    ([], arguments, {}),
+                    routing_key=queue,
+                    serializer="json",
+                    headers={
+                        "lang": "py",
+                        "task": task,
+                        "id": task_id,
+                        "root_id": task_id,
+                        "kwargsrepr": shown or "",
+                        "origin": _origin(),
+                        "ignore_result": True,
+                    },
+                    correlation_id=task_id,
                 )
         except _failures() as error:
             raise _unavailable(error) from error
@@ -139,12 +147,17 @@ def _after_fork_in_child() -> None:
 os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
-def _make(app: Celery) -> tuple[Celery, Any]:
-    """Give an application connections of its own: kombu's are shared by all of a process who name a broker."""
+def _origin() -> str:
+    """Name this process as Celery does, for Flower."""
+    return f"gen{os.getpid()}@{socket.gethostname()}"
+
+
+def _make(connection: Any) -> Any:
+    """Make connections of our own: kombu's are shared by all of a process who name a broker."""
     from kombu.pools import ProducerPool
 
     make: Any = ProducerPool  # kombu has few types
-    return app, make(app.connection_for_write().Pool(_CONNECTIONS), limit=_CONNECTIONS)
+    return make(connection.Pool(_CONNECTIONS), limit=_CONNECTIONS)
 
 
 def _failures() -> tuple[type[Exception], ...]:

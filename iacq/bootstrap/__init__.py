@@ -26,7 +26,7 @@ from iacq.settings import Settings
 from iacq.store.session import Database
 
 if TYPE_CHECKING:
-    from celery import Celery
+    from kombu.connection import Connection
 
     from iacq.adapters.celery_app import WorkerApp
     from iacq.domain.slot import Place
@@ -93,10 +93,10 @@ def check_keys(settings: Settings) -> None:
         key_check.require(core.database, core.sealer)
 
 
-def _client_app(settings: Settings) -> Celery:
-    from iacq.adapters.celery_app import make_client_app
+def _client_connection(settings: Settings) -> Connection:
+    from iacq.adapters import broker_connection
 
-    return make_client_app(settings)
+    return broker_connection.of_client(settings)
 
 
 def _core(settings: Settings, *, pool_size: int) -> Core:
@@ -104,7 +104,7 @@ def _core(settings: Settings, *, pool_size: int) -> Core:
     return Core(
         settings=settings,
         database=database,
-        dispatcher=CeleryDispatcher(lambda: _client_app(settings)),
+        dispatcher=CeleryDispatcher(lambda: _client_connection(settings)),
         artifacts=_artifacts(settings, database),
         sealer=AesGcmSealer(keys.load(settings)),
         clock=SystemClock(),

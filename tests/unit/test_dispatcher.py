@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from iacq import messages
-from iacq.adapters.celery_app import make_client_app
+from iacq.adapters import broker_connection
 from iacq.adapters.dispatcher import CeleryDispatcher
 from iacq.domain.run import Phase
 from iacq.errors import Unavailable
@@ -41,7 +41,8 @@ def decode(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def celery_broker(url: str, tmp_path: Path, client: Any) -> Iterator[Broker]:
-    app = make_client_app(Settings(home=tmp_path, broker_url=url))
+    settings = Settings(home=tmp_path, broker_url=url)
+    dispatcher = CeleryDispatcher(lambda: broker_connection.of_client(settings))
 
     def arrived() -> list[tuple[str, str, dict[str, Any]]]:
         found = []
@@ -51,8 +52,8 @@ def celery_broker(url: str, tmp_path: Path, client: Any) -> Iterator[Broker]:
                 found.append((queue, message["headers"]["task"], decode(message)))
         return found
 
-    yield Broker(CeleryDispatcher(lambda: app), arrived)
-    app.close()
+    yield Broker(dispatcher, arrived)
+    dispatcher.close()
     client.close()
 
 
@@ -133,7 +134,8 @@ def away(request: pytest.FixtureRequest, tmp_path: Path) -> Dispatcher:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-    return CeleryDispatcher(lambda: make_client_app(Settings(home=tmp_path, broker_url=f"redis://127.0.0.1:{port}")))
+    settings = Settings(home=tmp_path, broker_url=f"redis://127.0.0.1:{port}")
+    return CeleryDispatcher(lambda: broker_connection.of_client(settings))
 
 
 @pytest.mark.parametrize(

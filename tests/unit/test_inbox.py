@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from iacq import messages
-from iacq.adapters import inbox
-from iacq.adapters.celery_app import make_client_app
+from iacq.adapters import broker_connection, inbox
 from iacq.adapters.dispatcher import CeleryDispatcher
 from iacq.adapters.inbox import Refused, admit
 from iacq.adapters.refusals import Reason, Refusals
@@ -45,7 +44,7 @@ def test_a_bell_passes() -> None:
 def test_what_iacq_sends_passes(tmp_path, broker_url) -> None:
     import redis
 
-    sender = CeleryDispatcher(lambda: make_client_app(Settings(home=tmp_path, broker_url=broker_url)))
+    sender = CeleryDispatcher(lambda: broker_connection.of_client(Settings(home=tmp_path, broker_url=broker_url)))
     sender.ring(Doorbell(run_id=1, phase=Phase.APPLY, attempt=3, queue="pod.1", workspace="network"))
     sender.ring_agent("pod", messages.SIGNAL_RUN, run_id=1, slot_id=2)
     sender.ring_control(messages.DISPATCH)
