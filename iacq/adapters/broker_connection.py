@@ -4,10 +4,11 @@ tenth of a second to import.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from kombu.connection import Connection
 
+from iacq.adapters.kept_client import keep_client
 from iacq.settings import Settings
 
 TRANSPORT: dict[str, Any] = {"priority_steps": [0], "socket_keepalive": True, "health_check_interval": 10}
@@ -17,7 +18,7 @@ TRANSPORT: dict[str, Any] = {"priority_steps": [0], "socket_keepalive": True, "h
 def of_client(settings: Settings) -> Connection:
     """Describe a connection that gives up within two seconds, the outbox rings later. It is not open yet."""
     make: Any = Connection  # kombu has few types
-    connection: Connection = make(
+    connection = make(
         settings.celery_broker_url,
         connect_timeout=2,
         transport_options={
@@ -30,4 +31,5 @@ def of_client(settings: Settings) -> Connection:
             "interval_max": 0.1,
         },
     )
-    return connection
+    connection.transport_cls = keep_client(connection.get_transport_cls())
+    return cast("Connection", connection)

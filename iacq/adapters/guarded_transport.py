@@ -10,6 +10,7 @@ from redis.exceptions import RedisError
 
 from iacq.adapters import inbox
 from iacq.adapters.inbox import Refused
+from iacq.adapters.kept_client import keep_client
 from iacq.adapters.refusals import Reason, Refusals
 
 _REMOTE_CONTROL = ".pidbox"
@@ -20,6 +21,7 @@ _PUBLISHED = (b"message", b"pmessage", "message", "pmessage")
 
 def guard(transport: Any, tasks: Container[str], refusals: Refusals) -> Any:
     """Build the class that stands for `transport` (a class of `kombu.transport.redis`) in a worker."""
+    transport = keep_client(transport)
 
     class GuardedChannel(transport.Channel):  # type: ignore[misc]  # kombu has no types
         def _brpop_read(self, **options: Any) -> Any:

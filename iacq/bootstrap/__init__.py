@@ -128,13 +128,14 @@ def slot_worker(settings: Settings, place: Place, keeper: socket.socket) -> Slot
     from iacq.adapters.workshop import SlotWorkshop
     from iacq.services.phases.context import SlotWorker
 
-    workshop = SlotWorkshop(settings, place.pod_name, place.slot_id, os.environ)
+    environ = dict(os.environ)  # decoded once: each command reads all of it
+    workshop = SlotWorkshop(settings, place.pod_name, place.slot_id, environ)
     return SlotWorker(
         core=worker_core(settings, pool_size=3),
         place=place,
         keeper=KeeperClient(keeper),
         workshop=workshop,
-        git=GitRepository(settings, os.environ),
+        git=GitRepository(settings, environ),
         jobs=workshop.jobs,
     )
 
