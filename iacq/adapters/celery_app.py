@@ -11,6 +11,7 @@ from celery import Celery
 
 from iacq.adapters.broker_connection import TRANSPORT
 from iacq.adapters.guarded_transport import guard
+from iacq.adapters.kept_client import keep_client
 from iacq.adapters.refusals import Refusals
 from iacq.settings import Settings
 
@@ -62,6 +63,12 @@ class WorkerApp(Celery):  # type: ignore[misc]  # celery has no types
         )
         told = connection.info
         connection.info = lambda: {**told(), "transport": name}  # for `celery inspect stats`: a class is no JSON
+        return connection
+
+    def connection_for_write(self, url: str | None = None, **kwargs: Any) -> Any:
+        """Connect to send events and answers."""
+        connection = super().connection_for_write(url, **kwargs)
+        connection.transport_cls = keep_client(connection.get_transport_cls())
         return connection
 
 
