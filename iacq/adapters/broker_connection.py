@@ -4,9 +4,9 @@ tenth of a second to import.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
-from kombu.connection import Connection
+from kombu.connection import Connection, ConnectionPool
 
 from iacq.adapters.kept_client import keep_client
 from iacq.settings import Settings
@@ -18,7 +18,7 @@ TRANSPORT: dict[str, Any] = {"priority_steps": [0], "socket_keepalive": True, "h
 def of_client(settings: Settings) -> Connection:
     """Describe a connection that gives up within two seconds, the outbox rings later. It is not open yet."""
     make: Any = Connection  # kombu has few types
-    connection = make(
+    connection: Connection = make(
         settings.celery_broker_url,
         connect_timeout=2,
         transport_options={
@@ -31,5 +31,15 @@ def of_client(settings: Settings) -> Connection:
             "interval_max": 0.1,
         },
     )
-    connection.transport_cls = keep_client(connection.get_transport_cls())
-    return cast("Connection", connection)
+    return connection
+
+
+class ClientPool(ConnectionPool):
+    """Connections like the given one, which keep their client of redis-py."""
+
+    def new(self) -> Any:
+        """Describe one more."""
+        new: Any = super().new  # kombu has few types
+        made = new()
+        made.transport_cls = keep_client(made.get_transport_cls())
+        return made

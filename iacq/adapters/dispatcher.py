@@ -156,8 +156,11 @@ def _make(connection: Any) -> Any:
     """Make connections of our own: kombu's are shared by all of a process who name a broker."""
     from kombu.pools import ProducerPool
 
-    make: Any = ProducerPool  # kombu has few types
-    return make(connection.Pool(_CONNECTIONS), limit=_CONNECTIONS)
+    from iacq.adapters.broker_connection import ClientPool
+
+    pool: Any = ClientPool  # kombu has few types
+    producers: Any = ProducerPool
+    return producers(pool(connection, limit=_CONNECTIONS), limit=_CONNECTIONS)
 
 
 def _failures() -> tuple[type[Exception], ...]:

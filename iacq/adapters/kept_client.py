@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 
+@functools.cache
 def keep_client(transport: Any) -> Any:
     """Build the class that stands for `transport` (a class of `kombu.transport.redis`).
 

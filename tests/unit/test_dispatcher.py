@@ -153,3 +153,11 @@ def test_a_broker_that_is_away_is_unavailable(away: Dispatcher, ring: Callable[[
     with pytest.raises(Unavailable) as caught:
         ring(away)
     assert caught.value.code == "broker_unavailable"
+
+
+def test_the_client_of_redis_is_made_once(broker_url: str, tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, broker_url=broker_url)
+    with broker_connection.ClientPool(broker_connection.of_client(settings), limit=1).acquire() as connection:
+        channel = connection.default_channel
+        with channel.conn_or_acquire() as first, channel.conn_or_acquire() as second:
+            assert first is second
