@@ -62,3 +62,15 @@ def test_what_was_stored_without_an_answer_is_not_stored_again(
         writer.close()
         threads.shutdown()
     assert stored(world, run) == "first\nzwei ä€\nthree\nfour\nlast\n"
+
+
+def test_nobody_asks_how_long_a_new_log_is(world: World, core: Core) -> None:
+    world.pod()
+    run = world.at(Status.PLANNING)
+    with ThreadPoolExecutor(max_workers=1) as threads:
+        writer = LogWriter(core, threads, run.id, Phase.PLAN, fence=run.fence, first=True)
+        for line in ("one", "two"):
+            writer.write(line)
+            writer.flush()
+        writer.close()
+    assert stored(world, run) == "one\ntwo\n"

@@ -11,7 +11,7 @@ import pytest
 from iacq.adapters.artifacts_files import FileArtifacts
 from iacq.errors import NotFound
 from iacq.ports import ArtifactStore
-from iacq.store.blobs import DatabaseArtifacts
+from iacq.store.blobs import PART, DatabaseArtifacts
 from iacq.store.session import Database
 from iacq.testing.storage import MemoryArtifacts
 
@@ -46,6 +46,12 @@ class TestArtifactStore:
         store.put("runs/42/plan", b"a long first one")
         store.put("runs/42/plan", b"second")
         assert store.get("runs/42/plan") == b"second"
+
+    def test_several_are_stored_and_replaced_at_once(self, store: ArtifactStore) -> None:
+        store.put("runs/42/plan", bytes(2 * PART + 1))
+        sealed = {"runs/42/plan": b"short", "runs/42/diff": b"", "runs/7/plan": os.urandom(9 * PART)}
+        store.put_all(sealed)
+        assert {key: store.get(key) for key in sealed} == sealed
 
     @pytest.mark.parametrize("key", ["runs/42/plan", "runs/42", "runs", "runs/42/plan/deeper"])
     def test_what_is_not_there_is_not_found(self, store: ArtifactStore, key: str) -> None:
