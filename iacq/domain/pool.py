@@ -71,7 +71,8 @@ class Demand:
     confirmed: int = 0  # confirmed and without a slot, its workspace not locked
     running: int = 0  # queued for a slot, planning, applying, or confirmed in a reserved slot
     interrupted: int = 0  # apply_interrupted, and a slot is still held: its terraform may be alive
-    apply_pending: int = 0  # keep a slot for their confirmation, or lost it and are to be prepared in another one
+    apply_pending: int = 0  # keep a slot for their confirmation
+    unprepared: int = 0  # lost that slot, and may be prepared in another one ahead of their confirmation
 
     @property
     def queue_depth(self) -> int:
@@ -81,7 +82,7 @@ class Demand:
     @property
     def slots(self) -> int:
         """How many slots all of it takes."""
-        return self.queue_depth + self.running + self.interrupted + self.apply_pending
+        return self.queue_depth + self.running + self.interrupted + self.apply_pending + self.unprepared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,5 +129,6 @@ def count_demand(
             if status in under_way or (status is Status.CONFIRMED and held)
         ),
         interrupted=runs.get((Status.APPLY_INTERRUPTED, True), 0),
-        apply_pending=runs.get((Status.APPLY_PENDING, True), 0) + unprepared,
+        apply_pending=runs.get((Status.APPLY_PENDING, True), 0),
+        unprepared=unprepared,
     )

@@ -94,9 +94,9 @@ def calculate_desired_pods(policy: PoolPolicy, demand: Demand, *, frozen: bool) 
         limit = "frozen"
     elif pods != needed:
         limit = "max" if pods < needed else "min"
-    running = demand.running + demand.interrupted
+    running, apply_pending = demand.running + demand.interrupted, demand.apply_pending + demand.unprepared
     rule = (
-        f"ceil(({demand.queue_depth} queue_depth + {running} running + {demand.apply_pending} apply_pending"
+        f"ceil(({demand.queue_depth} queue_depth + {running} running + {apply_pending} apply_pending"
         f" + {policy.headroom} headroom) / {policy.slots_per_pod} slots) = {needed},"
         f" within {policy.min_pods} to {policy.max_pods}{', frozen' if frozen else ''}: {pods}"
     )

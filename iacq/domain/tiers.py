@@ -139,6 +139,8 @@ def _checks(way: Way, recorded: Recorded, found: Found) -> Iterator[Check]:
 def _place(name: str, way: Way, prepared: str | int | None, here: str | int) -> Check:
     if prepared is not None and prepared == here:
         return passed(name, f"Same {name} ({here})")
+    if prepared is None:
+        return differs(name, f"{name.capitalize()} that planned it does not keep it any more")
     done = "planned" if way is Way.KEPT else "warmed up"
     return differs(name, f"{name.capitalize()} differs: {done} in {fingerprint.shown(prepared)}, this is {here}")
 

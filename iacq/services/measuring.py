@@ -20,7 +20,7 @@ _SILENT_MS = 30_000
 def measure(core: Core) -> list[Metric]:
     """Return every metric of the control plane. Raises Unavailable if the database is away."""
     began = core.clock.monotonic()
-    found = core.database.read(_read)
+    found = core.database.read(_read, warmups=core.settings.warmup_retries)
     took = core.clock.monotonic() - began
     return [_single("iacq_database_up", 1), _single("iacq_scrape_seconds", took), *found]
 
@@ -44,7 +44,7 @@ def find_faults(core: Core) -> list[str]:
     return [f"no control worker has heard beat for {beat // 1000} s"] if beat > _SILENT_MS else []
 
 
-def _read(tx: Transaction) -> list[Metric]:
+def _read(tx: Transaction, *, warmups: int) -> list[Metric]:
     counts.bound_statements(tx)
     control_silent, beat_silent = control.silences(tx)
     bells, oldest = counts.bells(tx)
@@ -56,7 +56,7 @@ def _read(tx: Transaction) -> list[Metric]:
         _series("iacq_setbacks_total", {(cause,): setbacks.get(cause, 0) for cause in transitions.SETBACKS}),
         *_unended(tx),
         _series("iacq_pods", counts.pods_by_status(tx)),
-        *_wanted(tx),
+        *_wanted(tx, warmups),
         _series("iacq_slots", counts.slots_by_status(tx)),
         _series("iacq_slots_closed", counts.closed_slots(tx)),
         _single("iacq_outbox_bells", bells),
@@ -66,9 +66,9 @@ def _read(tx: Transaction) -> list[Metric]:
     ]
 
 
-def _wanted(tx: Transaction) -> list[Metric]:
+def _wanted(tx: Transaction, warmups: int) -> list[Metric]:
     """Say how many pods each pool should have, and how many its runs need."""
-    desired = {(name,): found for name, found in scaling.desired_pods(tx).items()}
+    desired = {(name,): found for name, found in scaling.desired_pods(tx, warmups=warmups).items()}
     return [
         _series("iacq_pods_desired", {pool: found.pods for pool, found in desired.items()}),
         _series("iacq_pods_needed", {pool: found.needed for pool, found in desired.items()}),

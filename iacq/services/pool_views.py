@@ -43,6 +43,7 @@ def scaling_to_json(decision: Decision) -> dict[str, Any]:
             "running": demand.running,
             "interrupted": demand.interrupted,
             "apply_pending": demand.apply_pending,
+            "unprepared": demand.unprepared,
         },
         "capacity": {
             "pods": capacity.pods,

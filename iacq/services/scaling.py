@@ -65,28 +65,29 @@ class Decision:
         return scaling_reasons.explain(seen.pool.policy, seen.demand, seen.pods, self.scaling, now=seen.now)
 
 
-def look(tx: Transaction, name: str) -> Inputs:
-    """Read what the size of a pool depends on. Raises NotFound."""
+def look(tx: Transaction, name: str, *, warmups: int) -> Inputs:
+    """Read what the size of a pool depends on. warmups: that one run may have. Raises NotFound."""
     pool = pools.get(tx, name)
     now = counts.now_ms(tx)
     return Inputs(
         pool=pool,
-        demand=_count(tx, pool),
+        demand=_count(tx, pool, warmups),
         pods=pods.of_pool(tx, name),
         frozen=freezes.is_frozen(tx, name),
         now=now,
     )
 
 
-def _count(tx: Transaction, pool: Pool) -> Demand:
-    return demand.count(tx, pool.name, at_most=max(_COUNTED, pool.policy.max_pods * pool.policy.slots_per_pod))
+def _count(tx: Transaction, pool: Pool, warmups: int) -> Demand:
+    at_most = max(_COUNTED, pool.policy.max_pods * pool.policy.slots_per_pod)
+    return demand.count(tx, pool.name, at_most=at_most, warmups=warmups)
 
 
-def desired_pods(tx: Transaction) -> dict[str, Desired]:
+def desired_pods(tx: Transaction, *, warmups: int) -> dict[str, Desired]:
     """Return by pool how many pods it should have. Cheaper than a decision: what exists is not looked at."""
     frozen = freezes.sentences(tx)
     return {
-        pool.name: domain.calculate_desired_pods(pool.policy, _count(tx, pool), frozen=pool.name in frozen)
+        pool.name: domain.calculate_desired_pods(pool.policy, _count(tx, pool, warmups), frozen=pool.name in frozen)
         for pool in pools.listed(tx)
     }
 
@@ -94,7 +95,7 @@ def desired_pods(tx: Transaction) -> dict[str, Desired]:
 def decide(core: Core, name: str) -> Decision:
     """Decide about a pool, and do nothing. Raises NotFound."""
     # A run that is dispatched between two statements would be counted as waiting, and its slot as taken.
-    seen = core.database.read_at_once(look, name)
+    seen = core.database.read_at_once(look, name, warmups=core.settings.warmup_retries)
     decided = domain.decide_scaling(
         seen.pool.policy,
         seen.demand,

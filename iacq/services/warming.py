@@ -34,7 +34,9 @@ def begin(core: Core) -> int:
 
 def _begin_in(core: Core, pool: str, wanted: list[Run], free: int) -> int:
     starting = {run.id for run in core.database.read(queue.confirmed, [pool])}  # it gets a slot for its apply
-    spare = free - core.database.read(demand.count, pool, at_most=free).queue_depth
+    spare = (
+        free - core.database.read(demand.count, pool, at_most=free, warmups=core.settings.warmup_retries).queue_depth
+    )
     begun = 0
     for run in wanted:
         if begun >= spare:

@@ -12,6 +12,7 @@ from iacq.domain.pool import Demand
 from iacq.domain.run import Status
 from iacq.domain.slot import PodStatus, SlotStatus
 from iacq.store import freezes
+from iacq.store.protocol import warming
 from iacq.store.schema import pods, pools, runs, slots, workspaces
 from iacq.store.session import Transaction
 from iacq.store.slots import IS_FREE
@@ -54,15 +55,19 @@ _PLANS = _count_plans()
 _WORKSPACES = _count_workspaces()
 
 
-def count(tx: Transaction, pool: str, *, at_most: int) -> Demand:
-    """Count the runs of a pool that need a slot; of those that could start, at most about so many of each kind."""
+def count(tx: Transaction, pool: str, *, at_most: int, warmups: int) -> Demand:
+    """Count the runs of a pool that need a slot; of those that could start, at most about so many of each kind.
+
+    warmups: that one run may have; who lost its slot and has some left wants another slot.
+    """
     held = {(Status(row.status), bool(row.held)): row.number for row in tx.execute(_HELD, {"pool": pool})}
     # A workspace that one of these runs holds is looked at in vain.
     jumps = at_most + sum(held.values())
     first = tx.execute(_WORKSPACES, {"pool": pool, "after_workspace_id": "", "jumps": jumps}).scalar_one()
     plans = tx.execute(_PLANS, {"pool": pool, "at_most": at_most}).scalar_one()
     confirmed = tx.execute(_CONFIRMED, {"pool": pool}).scalar_one()
-    return domain.count_demand(held, startable=plans + first, confirmed=confirmed)
+    unprepared = warming.count_unprepared(tx, pool, retries=warmups)
+    return domain.count_demand(held, startable=plans + first, confirmed=confirmed, unprepared=unprepared)
 
 
 def _short_pools() -> sa.Select[Any]:

@@ -103,7 +103,7 @@ def test_another_slot_never_uses_the_directory(system: System, tmp_path):
     run = system.wait(run)
     assert (run.status, run.start_tier) == (Status.APPLIED, StartTier.WARM)
     assert run.slot_id != other.slot_id
-    assert "✗ Agent differs: planned in unknown" in system.log(run, "apply")
+    assert "✗ Agent that planned it does not keep it any more" in system.log(run, "apply")
     assert not (tree / "terraform.tfstate").exists()
     system.confirm(other)
     assert system.wait(other).start_tier is StartTier.HOT

@@ -108,6 +108,20 @@ def test_a_slot_that_is_kept_for_a_confirmation_keeps_its_pod_and_no_other(fleet
     assert fleet.with_status(PodStatus.ONLINE) == sorted(fleet.slot_of(run).pod_name for run in (kept, interrupted))
 
 
+def test_a_run_that_lost_its_slot_wants_one_until_it_may_not_be_prepared_again(fleet: Fleet) -> None:
+    fleet.pool(max_pods=2, slots_per_pod=1)
+    unread = fleet.world.enqueue("w")
+    fleet.scale()
+    fleet.start()
+    fleet.dispatch()
+    fleet.plan(unread)
+    lost = fleet.slot_of(unread)
+    fleet.world.do(waiting.give_up_reservation, fleet.world.run(unread.id), lost)
+    assert fleet.scale().inputs.demand == Demand(unprepared=1)
+    fleet.world.set_run(unread.id, warmup_retry_count=fleet.core.settings.warmup_retries)
+    assert fleet.scale().inputs.demand == Demand()
+
+
 def test_pods_that_were_started_by_hand_stay(fleet: Fleet) -> None:
     fleet.pool(max_pods=1, idle_grace_ms=0)
     fleet.world.pod("by-hand")
@@ -192,7 +206,7 @@ def test_what_is_counted_is_what_the_rows_say(world: World) -> None:
         stored = world.database.read(_rows)
         held = {row["id"] for row in stored if row["status"] in _HOLDERS and picked.random() < 0.8}
         world.do(_hold, held)
-        found = world.database.read(demand.count, "default", at_most=100)
+        found = world.database.read(demand.count, "default", at_most=100, warmups=3)
         assert found == _expected(stored, held, locked)
 
 
@@ -265,4 +279,5 @@ def _expected(rows: list[dict[str, Any]], held: set[int], locked: set[str]) -> D
         running=number(*transitions.QUEUED, *transitions.RUNNING) + number(S.CONFIRMED, holding=True),
         interrupted=number(S.APPLY_INTERRUPTED, holding=True),
         apply_pending=number(S.APPLY_PENDING, holding=True),
+        unprepared=number(S.APPLY_PENDING),  # none of these rows is prepared anywhere
     )

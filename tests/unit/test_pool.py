@@ -24,8 +24,10 @@ def test_every_run_counts_once_or_not_at_all(
     assert demand.queue_depth == startable + confirmed
     assert demand.running == sum(status in under_way for status, _ in runs) + runs.count((Status.CONFIRMED, True))
     assert demand.interrupted == runs.count((Status.APPLY_INTERRUPTED, True))
-    assert demand.apply_pending == runs.count((Status.APPLY_PENDING, True)) + unprepared
-    assert demand.slots == demand.queue_depth + demand.running + demand.interrupted + demand.apply_pending
+    assert demand.apply_pending == runs.count((Status.APPLY_PENDING, True))
+    assert demand.unprepared == unprepared
+    waiting = demand.apply_pending + demand.unprepared
+    assert demand.slots == demand.queue_depth + demand.running + demand.interrupted + waiting
 
 
 def test_what_has_ended_waits_behind_another_run_or_was_proven_ended_needs_no_slot() -> None:

@@ -97,7 +97,7 @@ def test_nothing_recorded_is_cold() -> None:
     lost = Recorded(agent_id=None, pod_name=None, slot_id=None, plan_hash=None, fingerprint=None)
     decision = decide(lost, FOUND)
     assert (decision.tier, decision.failed) == (None, "agent")
-    assert "✗ Agent differs: planned in unknown, this is agent-1" in decision.lines
+    assert "✗ Agent that planned it does not keep it any more" in decision.lines
 
 
 def test_the_same_hash_in_another_slot_is_not_hot() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from iacq.domain import warmup
-from iacq.domain.run import Run, WarmupStatus
+from iacq.domain.run import Run, Status, WarmupStatus
 from iacq.domain.slot import Closed, Place, Slot, SlotStatus
 from iacq.domain.warmup import Step
 from iacq.messages import WarmupBell, slot_queue
@@ -197,6 +197,13 @@ def unprepared(tx: Transaction, *, retries: int) -> list[Run]:
     """
     may = sa.and_(_UNPREPARED, table.c.warmup_retry_count < retries)
     return _listed(tx, may, table.c.priority.desc(), table.c.id)
+
+
+def count_unprepared(tx: Transaction, pool: str, *, retries: int) -> int:
+    """Count the unconfirmed runs of a pool that `unprepared` returns: a slot for each is wanted."""
+    wanted = sa.select(sa.func.count()).select_from(table)
+    waiting = sa.and_(_UNPREPARED, table.c.status == Status.APPLY_PENDING, table.c.pool == pool)
+    return int(tx.execute(wanted.where(waiting, table.c.warmup_retry_count < retries)).scalar_one())
 
 
 def unclaimed(tx: Transaction) -> list[Run]:
