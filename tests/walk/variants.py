@@ -109,7 +109,13 @@ class Variant:
 VARIANTS: dict[str, Variant] = {
     "a claim looks at neither attempt nor slot": Variant(
         replaced={runner.claim: claim_whatever_the_attempt},
-        favoured={"double a message": 4, "a pod falls silent": 6, "check agents": 4, "time passes": 3},
+        favoured={
+            "double a message": 8,
+            "a pod falls silent": 12,
+            "check agents": 10,
+            "time passes": 4,
+            "dispatch": 2,
+        },
     ),
     "a claim asks nobody about a freeze": Variant(
         replaced={runner.claim: claim_in_a_freeze}, favoured={"freeze": 4, "deliver": 2}
