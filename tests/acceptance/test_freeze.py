@@ -70,6 +70,7 @@ def test_an_apply_that_has_not_begun_goes_back(system: System, tmp_path, gate):
     system.client.freeze("default", reason=REASON)
     wait_until(lambda: not any(slot.run_id for slot in system.client.slots()), 15, "nothing is kept")
     system.client.lift_freeze("default", reason="it is over")
+    system.spy.change("another build")  # of terraform: it has to start cold
     system.spy.hook(f'if [ "$1" = init ]; then {gate.script}; fi')
     system.confirm(run)
     gate.reached()

@@ -39,6 +39,6 @@ def test_pods_are_deleted_and_drained_and_leave_nothing(machine: Machine) -> Non
         wait_until(lambda: second.name not in {one.name for one in client.pods()}, 60, "it is gone")
         client.confirm(waits.id, plan_hash=waits.plan_hash)
         applied = client.wait(waits.id, timeout=60)
-        assert (applied.status, applied.start_tier) == ("applied", "cold")
+        assert (applied.status, applied.start_tier) == ("applied", "warm")
         assert applied.pod_name not in {pod.name, second.name}
     assert f"pod {pod.name}  deleting" in machine.said

@@ -1,6 +1,6 @@
 import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -164,10 +164,10 @@ class WatchingArtifacts(MemoryArtifacts):
         super().__init__()
         self._beside = beside
 
-    def put(self, key: str, sealed: bytes) -> None:
-        if "source" in key:
+    def put_all(self, sealed: Mapping[str, bytes]) -> None:
+        if any("source" in key for key in sealed):
             self._beside()
-        super().put(key, sealed)
+        super().put_all(sealed)
 
 
 def with_large_source(core: Core, beside: Callable[[], object]) -> Core:

@@ -155,7 +155,11 @@ def test_a_window_begins_and_ends_by_the_clock(default: World, core: Core) -> No
     assert dispatching.dispatch(core) == 0, "a freeze ends when the mark is gone"
     rung(core).clear()
     freezing.apply_windows(core)
-    assert [bell.task for bell in rung(core)] == [messages.DISPATCH, messages.RECONCILE_PODS]
+    assert [bell.task for bell in rung(core)] == [
+        messages.DISPATCH,
+        messages.RECONCILE_PODS,
+        messages.BEGIN_WARMUPS,
+    ]
     assert dispatching.dispatch(core) == 2
     assert default.run(other.id).status is S.PLAN_QUEUED
     assert actions(core) == [Action.ADDED, Action.ENTERED, Action.LEFT]

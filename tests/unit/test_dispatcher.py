@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import fakeredis
+import kombu
 import pytest
 import redis
 
@@ -29,10 +30,11 @@ WARMUP = WarmupBell(run_id=42, retry=2, queue="pod1.2", workspace="network")
 
 @dataclass
 class Broker:
-    """A dispatcher, what arrived in its queues as (queue, task, arguments), and the way to make it fail."""
+    """A dispatcher, what arrived in its queues as (queue, task, arguments), and a node that consumes from one."""
 
     dispatcher: Dispatcher
     arrived: Callable[[], list[tuple[str, str, dict[str, Any]]]]
+    declare: Callable[[str], object]  # a queue, as a node does when it starts
 
 
 def decode(message: dict[str, Any]) -> dict[str, Any]:
@@ -52,7 +54,11 @@ def celery_broker(url: str, tmp_path: Path, client: Any) -> Iterator[Broker]:
                 found.append((queue, message["headers"]["task"], decode(message)))
         return found
 
-    yield Broker(dispatcher, arrived)
+    def declare(queue: str) -> None:
+        with broker_connection.of_client(settings) as connection:
+            kombu.Queue(queue, kombu.Exchange(queue), routing_key=queue).bind(connection.default_channel).declare()
+
+    yield Broker(dispatcher, arrived, declare)
     dispatcher.close()
     client.close()
 
@@ -72,7 +78,7 @@ def fakeredis_port() -> Iterator[int]:
 def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
     if request.param == "fake":
         fake = RecordingDispatcher()
-        yield Broker(fake, lambda: [(rung.queue, rung.task, rung.arguments) for rung in fake.rung])
+        yield Broker(fake, lambda: [(rung.queue, rung.task, rung.arguments) for rung in fake.rung], lambda _queue: None)
         return
     if request.param == "fakeredis":
         port = request.getfixturevalue("fakeredis_port")
@@ -109,6 +115,8 @@ class TestDispatcher:
 
     def test_the_queues_of_a_pod_are_forgotten_and_nobody_elses(self, broker: Broker) -> None:
         for pod in ("pod1", "pod", "pod1-2"):
+            for which in ("agent", "2"):
+                broker.declare(f"{pod}.{which}")
             broker.dispatcher.ring_agent(pod, messages.SIGNAL_RUN, run_id=42, slot_id=2)
             broker.dispatcher.ring_slot(f"{pod}.2", messages.ANSWER)
         broker.dispatcher.ring_control(messages.DISPATCH)
