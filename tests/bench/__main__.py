@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.bench import (
     client,
     commands,
+    crowd,
     dispatch,
     figure,
     fleet,
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Space], Iterator[Figure]], bool]] = {
     "responses": (responses.measure, False),
     "recovery": (recovery.measure, False),
     "throughput": (throughput.measure, True),
+    "crowd": (crowd.measure, True),
     "client": (client.measure, False),
     "client-postgresql": (client.measure, True),
     "ratios-null": (ratios.measure_null, False),
