@@ -41,7 +41,7 @@ def test_a_pod_that_stops_lets_an_apply_end_and_gives_the_rest_away(system: Syst
     system.confirm(waits)
     waits = system.wait(waits)
     assert (waits.status, waits.start_tier) == (Status.APPLIED, StartTier.WARM)
-    assert "✗ Agent differs" in system.log(waits, "apply")
+    assert "✗ Agent that planned it does not keep it any more" in system.log(waits, "apply")
 
 
 def test_what_does_not_end_within_the_grace_is_interrupted_once(system: System, tmp_path, gate):
