@@ -16,7 +16,7 @@ HOST_LOCK = "pods.lock"
 
 
 class LocalPodRuntime:
-    """Implements `ports.PodRuntime`. It does not answer while there is no host: nobody would obey."""
+    """Implements `ports.PodRuntime`. It does not answer while there is no host, or that stops: nobody would obey."""
 
     def __init__(self, settings: Settings) -> None:
         self._files = PodFiles(settings.home)
@@ -51,7 +51,7 @@ class LocalPodRuntime:
         return PresentPod(name=name, uid=uid, phase=phase, reason=state.reason, started_at=state.started_at)
 
     def _require_host(self) -> None:
-        if not self._host.is_held():
+        if not self._host.is_held() or self._files.is_stopping():
             raise Unavailable(
                 "nobody runs pods on this machine",
                 hint="start `iacq up` or `iacq worker pods`; IACQ_POD_RUNTIME=none if pods are started by hand",

@@ -22,6 +22,7 @@ from iacq.errors import Unavailable
 from iacq.ports import PodPhase, PodSpec
 
 _SPEC, _DELETE, _STATUS = ".json", ".delete", ".status"
+_STOPPING = "stopping"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +100,19 @@ class PodFiles:
             for suffix in (_SPEC, _STATUS, _DELETE):
                 (self._directory / f"{name}{suffix}").unlink(missing_ok=True)
             durable.sync_directory(self._directory)
+
+    def set_stopping(self, stopping: bool) -> None:
+        """Write whether the host is being stopped: the pods stay wanted, and nobody is to ask for others instead."""
+        with _translated():
+            file = private_directory.ensure(self._directory) / _STOPPING
+            if stopping:
+                file.touch()
+            else:
+                file.unlink(missing_ok=True)
+
+    def is_stopping(self) -> bool:
+        """Tell whether the host is being stopped."""
+        return (self._directory / _STOPPING).exists()
 
     def sweep(self) -> None:
         """Remove what was left of removed pods by a host that was killed."""

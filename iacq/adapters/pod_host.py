@@ -20,7 +20,7 @@ from iacq.adapters.local_pods import HOST_LOCK
 from iacq.adapters.pod_files import PodFiles, PodState
 from iacq.adapters.supervised_program import Program, Restarts
 from iacq.adapters.up_lock import UpLock
-from iacq.errors import IacqError
+from iacq.errors import IacqError, Unavailable
 from iacq.ports import PodSpec
 from iacq.settings import Settings
 
@@ -61,6 +61,7 @@ class PodHost:
         """Take the lock. What earlier hosts said is not true any more. Raises Conflict if there is another host."""
         self._lock.acquire()
         try:
+            self._files.set_stopping(False)
             self._files.sweep()
             now = time.time_ns() // 1_000_000
             for name in self._files.wanted():
@@ -98,6 +99,8 @@ class PodHost:
         """
         if self._wake < 0:
             return
+        with contextlib.suppress(Unavailable):  # a full disk does not keep it from stopping
+            self._files.set_stopping(True)
         self._stop = True
         self._ring()
         meanwhile()

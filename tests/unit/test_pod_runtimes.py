@@ -211,11 +211,21 @@ def test_stopping_the_host_stops_its_agents_and_the_next_one_starts_them(local: 
     first = local.pid()
     with pytest.raises(Conflict, match=f"process {os.getpid()}"):
         OnThisMachine(local.settings.home)
-    local.host.stop()
+    asked: list[str] = []
+
+    def ask_for_another() -> None:
+        for question in (local.runtime.present, lambda: local.runtime.create(spec("pod-b"))):
+            with pytest.raises(Unavailable):
+                question()
+            asked.append("refused")
+
+    local.host.stop(ask_for_another)
+    assert asked == ["refused", "refused"], "the pods that go come back: nobody makes others in their place"
     assert not processes.is_alive(first)
     local.start()
     wait_until(lambda: local.pid() != first, what="it starts again")
-    until(local.runtime, PodPhase.RUNNING)
+    assert until(local.runtime, PodPhase.RUNNING).name == "pod-a"
+    assert find(local.runtime, "pod-b") is None
 
 
 @contextlib.contextmanager
