@@ -14,6 +14,8 @@ from tests.waiting import wait_until
 @on_both
 def test_a_pod_that_stops_lets_an_apply_end_and_gives_the_rest_away(system: System, tmp_path, gate):
     """docs/failures.md 1, 3, 14, 29: what waits for a person goes on waiting, and starts warm in another boot."""
+    system.stop(POD)
+    system.start_agent(STOP_GRACE="120s")
     system.workspace("waits", configurations.write(tmp_path / "waits", configurations.COUNTED))
     waits = system.plan("waits")
     system.workspace("runs", configurations.write(tmp_path / "runs", gate.configuration()))
