@@ -240,7 +240,7 @@ def ended_content(
 def write_result(directory: Path, content: Mapping[str, Any], *, durable: bool = True) -> None:
     """Write result.json. The first one stays, unless it cannot be read. Raises OSError."""
     if not _create(directory, RESULT, content, durable=durable) and read_result(directory) is None:
-        (directory / RESULT).unlink()
+        (directory / RESULT).unlink(missing_ok=True)
         _create(directory, RESULT, content, durable=durable)
 
 
