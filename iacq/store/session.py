@@ -139,8 +139,9 @@ class Database:
     @functools.cached_property
     def _snapshots(self) -> sa.Engine:
         """The same for questions of several statements whose answers must belong together."""
-        level = {} if self.is_sqlite else {"isolation_level": "REPEATABLE READ"}
-        return self.engine.execution_options(**{READING: True}, **level)
+        if self.is_sqlite:
+            return self.engine.execution_options(**{READING: True})
+        return self.engine.execution_options(isolation_level="REPEATABLE READ")  # a transaction, unlike other questions
 
     @property
     def is_sqlite(self) -> bool:
