@@ -62,7 +62,7 @@ class UpLock:
 def _lock(descriptor: int, kind: int, pauses: tuple[float, ...] = (0.0,)) -> bool:
     """Take the lock if nobody holds it, and try again after each of these pauses (seconds)."""
     for pause in pauses:
-        time.sleep(pause)
+        time.sleep(pause)  # a bounded poll: flock cannot wait with a time-out
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
             return True

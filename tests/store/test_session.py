@@ -34,3 +34,13 @@ def test_a_step_after_a_question_is_a_transaction(world: World) -> None:
         with pytest.raises(RuntimeError):
             database.run(beat_and_fail)
         assert database.read(control.silences) == (None, None)
+
+
+def test_a_question_of_several_statements_sees_one_moment(world: World) -> None:
+    def ask_around_a_change(tx: Transaction) -> bool:
+        before = control.silences(tx)
+        world.database.run(control.beat)
+        return control.silences(tx) == before
+
+    with contextlib.closing(Database(world.url, pool_size=1)) as database:
+        assert database.read_at_once(ask_around_a_change)
