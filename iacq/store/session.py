@@ -24,6 +24,9 @@ READING = "iacq_reading"
 VIRTUAL_CLOCK = "iacq_virtual_clock"
 DATABASE_UNAVAILABLE = "database_unavailable"
 """Code of the error that means: the same step may succeed later."""
+ABANDONED = "30s"
+"""PostgreSQL ends a transaction whose process says nothing for so long: a machine that hangs, or that is cut off in the
+middle of one, would keep its row locks for the two hours of TCP."""
 
 
 class Raced(Exception):  # noqa: N818 - it says what happened: another process was faster, no row was changed
@@ -294,8 +297,17 @@ def _make_engine(url: str, pool_size: int, patience: float | None) -> sa.Engine:
         hide_parameters=True,  # an error must not show what was being stored
         connect_args=connect_args,
     )
+    sa.event.listen(engine, "connect", _prepare_postgresql)
     sa.event.listen(engine, "begin", _begin_unless_reading)
     return engine
+
+
+def _prepare_postgresql(connection: Any, _record: Any) -> None:
+    # Not as an option of the connection: poolers such as PgBouncer refuse those.
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET idle_in_transaction_session_timeout = '{ABANDONED}'")
+    connection.autocommit = False
 
 
 def _begin_unless_reading(connection: sa.Connection) -> None:

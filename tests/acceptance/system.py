@@ -1,11 +1,12 @@
 """One iacq of separate processes, as on a server: broker, control worker, beat and pods, with short times."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -144,6 +145,28 @@ class System:
         code = program.wait(timeout)
         wait_until(lambda: not any(processes.is_alive(pid) for pid in pids), 5, f"nothing is left of {name}")
         return code
+
+    @contextlib.contextmanager
+    def suspended(self, *pids: int) -> Iterator[None]:
+        """Stop these processes, as in a virtual machine that is suspended: outside a transaction, as nearly always.
+
+        One that is stopped within a transaction keeps everybody out of SQLite until it goes on.
+        """
+        try:
+            fleet.send(signal.SIGSTOP, pids)
+            while self.database.is_sqlite and not self._can_be_written():
+                fleet.send(signal.SIGCONT, pids)
+                fleet.send(signal.SIGSTOP, pids)
+            yield
+        finally:
+            fleet.send(signal.SIGCONT, pids)
+
+    def _can_be_written(self) -> bool:
+        # In another process: closing a file of SQLite takes all locks of a process with it.
+        attempt = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=1).execute('BEGIN IMMEDIATE')"
+        path = self.settings.database_url.removeprefix("sqlite:///")
+        done = subprocess.run([sys.executable, "-c", attempt, path], check=False, stderr=subprocess.DEVNULL)
+        return done.returncode == 0
 
     def ring(self, task: str) -> None:
         """Let a control worker do one of its jobs now instead of at beat's next turn."""

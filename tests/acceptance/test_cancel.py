@@ -1,8 +1,5 @@
 """Cancel works in every state, and ends what it cancels."""
 
-import os
-import signal
-
 import pytest
 
 from iacq.domain.run import Status
@@ -49,9 +46,7 @@ def test_a_queued_run_is_cancelled_at_once(system: System, tmp_path, phase):
     slots = [system.fleet().slot(number) for number in (1, 2, 3)]
     if phase == "apply":
         planned = system.plan("queued")
-    for slot in slots:
-        os.kill(slot, signal.SIGSTOP)
-    try:
+    with system.suspended(*slots):
         if phase == "apply":
             queued = system.confirm(planned)
             assert queued.status is Status.APPLY_QUEUED
@@ -59,9 +54,6 @@ def test_a_queued_run_is_cancelled_at_once(system: System, tmp_path, phase):
             queued = system.client.enqueue("queued", "plan_and_apply")
             system.wait(queued, Status.PLAN_QUEUED)
         assert system.client.cancel(queued.id).status is Status.CANCELLED
-    finally:
-        for slot in slots:
-            os.kill(slot, signal.SIGCONT)
     assert system.plan("queued").status is Status.APPLY_PENDING  # what lay in the queue did nothing
     assert "apply" not in system.spy.commands(queued.id)
 

@@ -103,18 +103,16 @@ def test_an_apply_that_vanished_is_for_a_person_to_resolve(system: System, tmp_p
 
 def test_an_apply_that_may_be_alive_is_not_resolved_without_force(system: System, tmp_path, gate):
     run = start_apply(system, gate, tmp_path / "gated")
-    slot = system.fleet().slot(run.slot_id)
-    os.kill(slot, signal.SIGSTOP)
-    run = system.wait(run, Status.APPLY_INTERRUPTED)
-    with pytest.raises(Conflict, match="may still be alive") as refused:
-        system.client.resolve(run.id, applied=True, comment="it looks good")
-    assert refused.value.code == "end_not_proven"
+    with system.suspended(system.fleet().slot(run.slot_id)):
+        run = system.wait(run, Status.APPLY_INTERRUPTED)
+        with pytest.raises(Conflict, match="may still be alive") as refused:
+            system.client.resolve(run.id, applied=True, comment="it looks good")
+        assert refused.value.code == "end_not_proven"
 
-    # The process that lost the run may report its true end late, and nothing else.
-    gate.open()
-    result = system.fleet().launch(run.id)
-    wait_until(lambda: not result.running, 15, "terraform ends")
-    os.kill(slot, signal.SIGCONT)
+        # The process that lost the run may report its true end late, and nothing else.
+        gate.open()
+        result = system.fleet().launch(run.id)
+        wait_until(lambda: not result.running, 15, "terraform ends")
     run = system.wait(run)
     assert run.status is Status.APPLIED
     assert "late_report" in system.history(run)

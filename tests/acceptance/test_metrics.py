@@ -12,6 +12,7 @@ import redis
 from prometheus_client.parser import text_string_to_metric_families
 
 from iacq.messages import CONTROL_QUEUE, TALLY, agent_queue
+from iacq.services import tallying
 from tests.acceptance.configurations import COUNTED, write
 from tests.acceptance.system import POD, System
 from tests.waiting import wait_until
@@ -64,6 +65,7 @@ def total(samples: Samples, name: str, **labels: str) -> float:
 
 def test_processes_serve_metrics_and_health(served: tuple[System, str, str], tmp_path: Path) -> None:
     system, control, agent = served
+    tallying.tally(system.client._core)  # else what an earlier test did may be counted meanwhile
     before = scrape(control)
     system.workspace("net", write(tmp_path / "net", COUNTED))
     system.apply("net")

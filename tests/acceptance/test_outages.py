@@ -1,7 +1,6 @@
 """Broker, database, control worker and beat may go away: what was asked for is stored, and goes on afterwards."""
 
 import contextlib
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -158,15 +157,11 @@ def test_the_machine_wakes_up_again(system: System, tmp_path, gate):
     run = system.plan("slept")
     system.confirm(run)
     gate.reached()
-    family = system.fleet().family()
-    fleet.send(signal.SIGSTOP, family)
-    try:
+    with system.suspended(*system.fleet().family()):
         interrupted = system.wait(run, Status.APPLY_INTERRUPTED)
         assert interrupted.owner is None
         wait_until(lambda: not any(slot.usable for slot in system.client.slots()), 15, "the pod is offline")
-    finally:
         gate.open()
-        fleet.send(signal.SIGCONT, family)
     run = system.wait(run)
     assert run.status is Status.APPLIED
     assert "late_report" in system.history(run) or "adopted" in system.history(run)
@@ -176,16 +171,12 @@ def test_the_machine_wakes_up_again(system: System, tmp_path, gate):
 def test_a_slot_that_does_not_answer_is_closed_until_it_does(system: System, tmp_path):
     system.workspace("mute", configurations.write(tmp_path / "mute", configurations.COUNTED))
     planned = system.plan("mute")
-    slot = system.fleet().slot(planned.slot_id)
-    os.kill(slot, signal.SIGSTOP)
-    try:
+    with system.suspended(system.fleet().slot(planned.slot_id)):
         system.confirm(planned)
         applied = system.wait(planned)
         assert (applied.status, applied.start_tier) == (Status.APPLIED, StartTier.WARM)
         assert applied.slot_id != planned.slot_id
         closed = next(found for found in system.client.slots() if found.slot_id == planned.slot_id)
         assert closed.closed == "not_answering"
-    finally:
-        os.kill(slot, signal.SIGCONT)
     system.wait_ready()
     assert len(system.spy.calls("apply", run=planned.id)) == 1
