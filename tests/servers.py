@@ -55,10 +55,10 @@ class Postgres:
         if self._process:
             self._process.send_signal(signal.SIGINT)  # "fast": does not wait for clients
             try:
-                self._process.wait(20)
+                self._process.wait(60)
             except subprocess.TimeoutExpired:
                 self._process.send_signal(signal.SIGQUIT)
-                self._process.wait(20)
+                self._process.wait(60)
         shutil.rmtree(self._directory)
 
     @contextlib.contextmanager

@@ -7,10 +7,16 @@ from typing import TypeVar
 
 T = TypeVar("T")
 _PAUSE = threading.Event()  # never set: a pause that signals may interrupt
+_SLOWER = 4
+"""How much slower than the one that a time was written for a machine may be: a busy one is no failure."""
 
 
 def wait_until(condition: Callable[[], T], timeout: float = 20, what: str = "") -> T:
-    """Ask `condition` until it says something true, and return that; fail with `what` and its last word."""
+    """Ask `condition` until it says something true, and return that; fail with `what` and its last word.
+
+    timeout: seconds on an idle, quick machine.
+    """
+    timeout *= _SLOWER
     deadline = time.monotonic() + timeout
     while not (value := condition()):
         if time.monotonic() > deadline:

@@ -135,9 +135,9 @@ class System:
         program = self.programs.pop(name)
         program.send_signal(signal.SIGCONT)
         program.kill()
-        program.wait(20)
+        program.wait(60)
 
-    def stop(self, name: str, timeout: float = 30) -> int:
+    def stop(self, name: str, timeout: float = 90) -> int:
         """SIGTERM this program, and see that nothing of it is left; returns its exit code."""
         pids = self.family(name)
         program = self.programs.pop(name)
@@ -234,7 +234,7 @@ class System:
         self.confirm(run)
         return self.wait(run)
 
-    def wait(self, run: Run, *until: Status, timeout: float = 40) -> Run:
+    def wait(self, run: Run, *until: Status, timeout: float = 120) -> Run:
         return self.client.wait(run.id, until=until, timeout=timeout)
 
     def until(self, run: Run, condition: Callable[[Run], bool], what: str, timeout: float = 30) -> Run:

@@ -29,7 +29,7 @@ def lose_pod(system: System) -> None:
     scripts = [found.pid for found in processes.working_in(system.settings.work_root)]
     fleet.send(signal.SIGSTOP, family)  # else one of them would act on the death of another
     fleet.kill(*family, *scripts)
-    system.programs.pop(POD).wait(10)
+    system.programs.pop(POD).wait(60)
 
 
 def test_a_lost_pod_leaves_evidence_and_no_resource_is_forgotten(system: System, tmp_path, gate):

@@ -32,13 +32,13 @@ def test_pods_are_deleted_and_drained_and_leave_nothing(machine: Machine) -> Non
         assert ledger.read_text() == "began\n"
 
         go.touch()
-        waits = client.wait(client.enqueue("net", "plan_and_apply").id, until={"apply_pending"}, timeout=60)
+        waits = client.wait(client.enqueue("net", "plan_and_apply").id, until={"apply_pending"}, timeout=120)
         [second] = client.pods()
         assert second.name == waits.prepared_pod_name != pod.name
         assert machine.json("pod", "drain", second.name)["name"] == second.name
         wait_until(lambda: second.name not in {one.name for one in client.pods()}, 60, "it is gone")
         client.confirm(waits.id, plan_hash=waits.plan_hash)
-        applied = client.wait(waits.id, timeout=60)
+        applied = client.wait(waits.id, timeout=120)
         assert (applied.status, applied.start_tier) == ("applied", "warm")
         assert applied.pod_name not in {pod.name, second.name}
     assert f"pod {pod.name}  deleting" in machine.said

@@ -152,7 +152,7 @@ def decoy(unprivileged: Unprivileged) -> Iterator[int]:
 
 def apply(client: Client, name: str, path: Path, **secrets: Any) -> None:
     client.create_workspace(Workspace(name=name, pool="default", path=str(path), auto_apply=True), **secrets)
-    run = client.wait(client.enqueue(name, "plan_and_apply").id, timeout=60)
+    run = client.wait(client.enqueue(name, "plan_and_apply").id, timeout=120)
     assert (run.status, run.error_text) == (Status.APPLIED, None)
 
 

@@ -60,7 +60,7 @@ def _lose_doorbell(system: System) -> float:
     wait_until(lambda: system.client.get(run.id).status is Status.PLAN_QUEUED, 30, "it is dispatched")
     with redis.Redis(unix_socket_path=str(system.broker.socket)) as broker:
         with contextlib.suppress(AssertionError):  # the broker has given it to the process already
-            wait_until(lambda: broker.llen(f"{POD}.1"), 1, "the message is there")
+            wait_until(lambda: broker.llen(f"{POD}.1"), 0.25, "the message is there")
         broker.delete(f"{POD}.1")
     began = monotonic()
     os.kill(slot, signal.SIGKILL)

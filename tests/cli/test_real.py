@@ -289,7 +289,7 @@ def test_on_a_real_terminal_it_asks_in_colour(home):
         os.write(ours, b"yes\n")
         while rest := _more(ours):
             said += rest
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()

@@ -221,7 +221,7 @@ def at_once(*jobs: Callable[[], Any]) -> list[Any]:
     results: list[Any] = [None] * len(jobs)
 
     def work(number: int) -> None:
-        barrier.wait(10)
+        barrier.wait(60)
         try:
             results[number] = jobs[number]()
         except Exception as error:  # noqa: BLE001 - the test judges it

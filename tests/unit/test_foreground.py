@@ -113,7 +113,7 @@ def test_what_dies_too_often_is_given_up_and_named(home, said):
     with Foreground(home, say=said.append, restarts=FAST) as foreground:
         foreground.start(program(home, STEADY, "steady"), program(home, "echo no database; exit 7"))
         with pytest.raises(Unavailable, match=r"child: ended with exit code 7; .*given up[\s\S]*no database"):
-            foreground.wait(20)
+            foreground.wait(60)
         assert list(foreground.pids()) == ["steady"]
     assert sum("started" in text for text in said if text.startswith("child")) == FAST.attempts
 
@@ -206,7 +206,7 @@ class TestAsAProcess:
     def test_a_signal_stops_all_in_order(self, home, number):
         process, child = self.up(home, STEADY)
         os.killpg(process.pid, number)  # what a terminal does: to the whole group
-        rest, _ = process.communicate(timeout=20)
+        rest, _ = process.communicate(timeout=120)
         assert rest.split("\n") == ["interrupted", "child: stopping", "child: stopped, SIGTERM", "over", ""]
         assert process.returncode == 0
         assert not processes.is_alive(child)
@@ -220,7 +220,7 @@ class TestAsAProcess:
             pass
         os.kill(process.pid, signal.SIGINT)  # two numbers: one that is pending twice arrives once
         os.kill(process.pid, signal.SIGTERM)
-        rest, _ = process.communicate(timeout=20)
+        rest, _ = process.communicate(timeout=120)
         assert "child: stopped, SIGKILL" in rest
         assert not processes.is_alive(child)
 

@@ -15,13 +15,13 @@ def test_rings_during_the_job_lead_to_one_more():
 
     def job(_core: object) -> None:
         begun.release()
-        assert may_end.acquire(timeout=10)
+        assert may_end.acquire(timeout=60)
         done.append(1)
 
     once = OneAtATime(job)
     threads = [threading.Thread(target=once, args=(CORE,)) for _ in range(6)]
     threads[0].start()
-    assert begun.acquire(timeout=10)
+    assert begun.acquire(timeout=60)
     for thread in threads[1:]:
         thread.start()
     wait_until(lambda: sum(thread.is_alive() for thread in threads) == 2, what="four are turned away")

@@ -81,7 +81,7 @@ def test_waiting_returns_what_it_waited_for():
 
 
 def test_waiting_ends_and_says_for_what():
-    with pytest.raises(AssertionError, match=r"waited 0\.05 s for: rain; the last answer was \[\]"):
+    with pytest.raises(AssertionError, match=r"waited 0\.2 s for: rain; the last answer was \[\]"):
         wait_until(list, timeout=0.05, what="rain")
 
 
