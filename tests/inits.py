@@ -32,7 +32,7 @@ def initialize(workshop: SlotWorkshop, name: str, packed: bytes) -> Initialized:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=150,
+            timeout=300,
             check=False,
         )
         if ended.returncode == 0:

@@ -36,7 +36,7 @@ def _fetch(directory: Path) -> Path:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=300,
         check=False,
     )
     if ended.returncode != 0:

@@ -21,7 +21,7 @@ def call(system: System) -> Iterator[Call]:
     app = celery.Celery("billing", broker=url, backend=url, set_as_current=False)
 
     def send(task: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        answer: dict[str, Any] = app.send_task(task, args=args, kwargs=kwargs, queue="iacq.control").get(timeout=20)
+        answer: dict[str, Any] = app.send_task(task, args=args, kwargs=kwargs, queue="iacq.control").get(timeout=300)
         return answer
 
     with contextlib.closing(app):

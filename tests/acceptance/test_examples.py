@@ -37,7 +37,7 @@ def test_a_service_with_celery_only(system: System, workspace: str, tmp_path: Pa
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
 
@@ -99,7 +99,7 @@ def test_a_pipeline(system: System, workspace: str, tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            timeout=90,
+            timeout=300,
             check=False,
         )
 

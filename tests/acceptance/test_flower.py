@@ -50,7 +50,7 @@ class Site:
         if not stranger:
             request.add_header("Authorization", f"Basic {base64.b64encode(self._person.encode()).decode()}")
         try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
+            with urllib.request.urlopen(request, timeout=300) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:

@@ -41,7 +41,7 @@ def _endpoint() -> str:
 
 def ask(endpoint: str, path: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://{endpoint}{path}", timeout=20) as answer:
+        with urllib.request.urlopen(f"http://{endpoint}{path}", timeout=300) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:

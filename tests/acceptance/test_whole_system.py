@@ -51,7 +51,7 @@ def test_a_second_up_is_refused_and_interrupt_leaves_nothing(machine: Machine) -
     machine.environment["IACQ_FLOWER_ADDRESS"] = address
     with machine.up("--flower") as program:
         assert f"flower:        http://{address}/" in (machine.directory / "up.log").read_text()
-        with urllib.request.urlopen(f"http://{address}/workers", timeout=20) as page:
+        with urllib.request.urlopen(f"http://{address}/workers", timeout=300) as page:
             assert b"Flower" in page.read()
         refused = machine.iacq("up")
         assert refused.returncode == 4
@@ -119,9 +119,9 @@ def test_the_wheel_is_complete(tmp_path: Path, home: Path) -> None:
     """Installed from the wheel, outside the checkout, the demo works, and so does Celery's own command line."""
     wheels, target = tmp_path / "wheels", tmp_path / "site"
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", wheels, ROOT], check=True, timeout=120)
+    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", wheels, ROOT], check=True, timeout=300)
     (wheel,) = wheels.glob("*.whl")
-    subprocess.run([*pip, "install", "--no-deps", "--target", target, wheel], check=True, timeout=120)
+    subprocess.run([*pip, "install", "--no-deps", "--target", target, wheel], check=True, timeout=300)
     machine = Machine(home, python_path=target)
     where = [sys.executable, "-c", "import iacq, workers, beat_schedule; print(iacq.__file__, beat_schedule.__file__)"]
     found = subprocess.run(where, cwd=tmp_path, env=machine.environment, capture_output=True, text=True, check=True)
@@ -130,4 +130,4 @@ def test_the_wheel_is_complete(tmp_path: Path, home: Path) -> None:
     done = machine.iacq("demo")
     assert done.returncode == 0, done.stderr + done.stdout
     report: Sequence[str] = [sys.executable, "-P", "-m", "celery", "-A", "workers.control", "report"]
-    subprocess.run(report, cwd=tmp_path, env=machine.environment, check=True, capture_output=True, timeout=120)
+    subprocess.run(report, cwd=tmp_path, env=machine.environment, check=True, capture_output=True, timeout=300)

@@ -61,7 +61,7 @@ def test_a_client_goes_on_after_a_fork(settings: Settings, client: Client) -> No
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert (ended.returncode, ended.stderr) == (0, "")

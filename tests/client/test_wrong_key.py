@@ -37,7 +37,7 @@ def test_a_worker_with_a_wrong_key_ends(program: tuple[str, ...], settings: Sett
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert ended.returncode == 1, ended.stderr

@@ -80,7 +80,7 @@ def test_the_lock_lives_with_whoever_inherited_it(tmp_path: Path) -> None:
     only_looks = os.open(tmp_path / lock.LOCK, os.O_RDWR)
     assert lock.holders(tmp_path) == {holder.pid}
     os.close(only_looks)
-    holder.communicate(b"\n", timeout=20)
+    holder.communicate(b"\n", timeout=300)
     assert not files.is_alive(tmp_path)
 
 

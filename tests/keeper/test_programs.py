@@ -289,7 +289,7 @@ def test_a_keeper_that_dies_at_the_start_leaves_no_doubt(tmp_path: Path) -> None
         starting.start()
         wait_until(job.directory.is_dir)
         os.kill(keeper, signal.SIGKILL)
-        starting.join(10)
+        starting.join(60)
         assert answers == [False]
         assert jobs.launched(job.directory).never
         assert not (tmp_path / "started").exists()

@@ -37,7 +37,7 @@ def at_once(first: Callable[[], bool], second: Callable[[], bool]) -> tuple[bool
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     return answers[0], answers[1]
 
 

@@ -565,7 +565,7 @@ def wait_for(world: World, holder: tuple[Database, Step], waiter: tuple[Database
         thread.start()
         wait_until(lambda: results or is_waiting(world.database), what="the second one waits for the first one")
         assert not results, "it did not wait"
-    thread.join(20)
+    thread.join(60)
     return held, results[0]
 
 

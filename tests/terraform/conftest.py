@@ -65,7 +65,7 @@ def run_terraform(terraform, tmp_path):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=300,
             check=False,
         )
         assert not check or ended.returncode == 0, ended.stdout

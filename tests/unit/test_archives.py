@@ -410,7 +410,7 @@ def test_terraform_applies_a_restored_plan_without_init(tmp_path: Path) -> None:
     (planned / "main.tf").write_text(GENERATES)
     for arguments in (["init"], ["plan", "-out=plan.out"]):
         subprocess.run(
-            [terraform, *arguments, "-input=false"], cwd=planned, check=True, capture_output=True, timeout=60
+            [terraform, *arguments, "-input=false"], cwd=planned, check=True, capture_output=True, timeout=300
         )
     snapshot = archives.pack_snapshot(planned)
     planned.rename(tmp_path / "lost")
@@ -420,6 +420,6 @@ def test_terraform_applies_a_restored_plan_without_init(tmp_path: Path) -> None:
         cwd=planned,
         check=True,
         capture_output=True,
-        timeout=60,
+        timeout=300,
     )
     assert "hello" in (planned / "terraform.tfstate").read_text()

@@ -98,7 +98,7 @@ def test_a_write_that_fails_leaves_the_old_value_and_no_draft(tmp_path: Path) ->
         [sys.executable, "-c", FULL, str(tmp_path / "root")],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=300,
         check=False,
     )
     assert result.stdout == (

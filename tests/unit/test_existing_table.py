@@ -295,7 +295,7 @@ def test_two_upgrades_at_once(platform: Platform) -> None:
     environment = {**os.environ, "IACQ_DATABASE_URL": platform.url}
     words = [sys.executable, "-P", "-m", "iacq.cli", "db", "upgrade"]
     both = [subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    ended = [(process.communicate(timeout=60)[1], process.returncode) for process in both]
+    ended = [(process.communicate(timeout=300)[1], process.returncode) for process in both]
     assert ended == [("", 0), ("", 0)]
     assert inspecting.look(platform.url).missing == ()
 

@@ -145,7 +145,7 @@ def test_hurry_asks_again_and_then_kills(home, said):
         foreground.hurry()
         wait_until(lambda: log.read_text().count("asked") == 2)
         foreground.hurry()
-        stopping.join(20)
+        stopping.join(60)
         assert not stopping.is_alive()
     assert said[-1] == "child: stopped, SIGKILL"
 

@@ -107,7 +107,7 @@ def test_processes_that_start_at_once_agree(home: Path) -> None:
         assert process.stdin is not None
         process.stdin.close()  # imports are done by the time that they all see this
         process.stdin = None
-    printed = {process.communicate(timeout=60)[0] for process in started}
+    printed = {process.communicate(timeout=300)[0] for process in started}
     assert len(printed) == 1
     assert printed == {keys.load(Settings(home=home))[0].hex() + "\n"}
     assert [path.name for path in home.iterdir()] == ["keys"]

@@ -27,7 +27,7 @@ def test_rings_during_the_job_lead_to_one_more():
     wait_until(lambda: sum(thread.is_alive() for thread in threads) == 2, what="four are turned away")
     may_end.release(2)
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert len(done) == 2
 
 

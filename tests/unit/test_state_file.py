@@ -134,10 +134,10 @@ def test_addresses_agree_with_terraform(tmp_path: Path) -> None:
     (tmp_path / "main.tf").write_text(CONFIGURATION)
     for arguments in (["init"], ["apply", "-auto-approve"]):
         subprocess.run(
-            [terraform, *arguments, "-input=false"], cwd=tmp_path, check=True, capture_output=True, timeout=60
+            [terraform, *arguments, "-input=false"], cwd=tmp_path, check=True, capture_output=True, timeout=300
         )
     listed = subprocess.run(
-        [terraform, "state", "list"], cwd=tmp_path, check=True, capture_output=True, text=True, timeout=60
+        [terraform, "state", "list"], cwd=tmp_path, check=True, capture_output=True, text=True, timeout=300
     ).stdout.splitlines()
     found = read((tmp_path / "terraform.tfstate").read_bytes())
     assert set(found.resources) == set(listed)
