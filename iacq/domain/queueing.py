@@ -23,7 +23,7 @@ class Waiting:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A run that could start now: as much of it as its place in the queue depends on."""
+    """A run that could start now: as much of it as its place in the queue depends on, and its start."""
 
     id: int
     workspace: str
@@ -32,6 +32,7 @@ class Candidate:
     pool: str
     priority: int
     requested_by: str
+    attempt: int  # as it was seen: it starts only if it is still so
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from iacq import log
@@ -13,7 +14,7 @@ from iacq.domain.slot import Slot, SlotStatus
 from iacq.messages import RECONCILE_PODS
 from iacq.services import scaling
 from iacq.services.core import Apart, Core
-from iacq.store import demand, outbox, queue, runs, slots, startable
+from iacq.store import demand, outbox, queue, slots, startable
 from iacq.store.protocol import waiting
 from iacq.store.session import Transaction
 from iacq.store.startable import Reached
@@ -23,7 +24,8 @@ logger = log.get(__name__)
 _PODS = 20
 """Pods whose free slots are read at once: the fullest ones."""
 _SHORT_AGAIN = 1.0
-"""Seconds after which a pool without a free slot is looked at again by the same control worker."""
+"""Seconds after which a pool without a free slot is looked at again by the same control worker; and all of them, while
+it finds work for slots."""
 
 
 @dataclass
@@ -32,6 +34,7 @@ class Remembered:
 
     reached: Mapping[str, Reached] = field(default_factory=dict)  # by pool: how far its long queue was looked at
     short: dict[str, float] = field(default_factory=dict)  # by pool: when it was found without a free slot, monotonic
+    looked: float = -math.inf  # when it was last asked which pools are short, monotonic
 
 
 def dispatch(core: Core, remembered: Remembered | None = None) -> int:
@@ -45,14 +48,16 @@ def dispatch(core: Core, remembered: Remembered | None = None) -> int:
     while True:
         started, more = _dispatch_round(core, remembered)
         dispatched += started
-        if not (started and more) and not _make_room(core, remembered):
+        if started and more:
+            continue
+        if not _make_room(core, remembered, hurry=not started):
             return dispatched
 
 
 def _dispatch_round(core: Core, remembered: Remembered) -> tuple[int, bool]:
     """Dispatch what one look finds; returns how many runs, and whether more may be found."""
-    rooms = Rooms(core=core, free=core.database.read(slots.free_by_pool))
-    turns, reached = core.database.read(_turns, rooms.free, remembered.reached)
+    free, turns, reached = core.database.read(_look, remembered.reached)
+    rooms = Rooms(core=core, free=free)
     remembered.reached = reached or {}
     started = 0
     for candidate in turns:
@@ -98,37 +103,45 @@ class Rooms:
 
 
 def _dispatch(core: Core, candidate: Candidate, rooms: Rooms) -> bool:
-    run = core.database.read(runs.get, candidate.id)
-    if run is None or run.status is not candidate.status:
-        return False
-    bell = core.database.attempt(waiting.dispatch_to_own_slot, run) if run.status is Status.CONFIRMED else None
+    bell = None
+    if candidate.status is Status.CONFIRMED:
+        bell = core.database.attempt(waiting.dispatch_to_own_slot, candidate)
     if bell is None:
-        slot = rooms.choose(run.pool)
+        slot = rooms.choose(candidate.pool)
         if slot is None:
             return False
-        bell = core.database.attempt(waiting.dispatch, run, slot)
+        bell = core.database.attempt(waiting.dispatch, candidate, slot)
         rooms.note(slot, taken=bell is not None)
     if bell is None:
         return False
     core.ring(bell)
-    logger.info("%s queued in %s", bell.phase, bell.queue, extra=log.ids(run=run.id, workspace=run.workspace))
+    ids = log.ids(run=candidate.id, workspace=candidate.workspace)
+    logger.info("%s queued in %s", bell.phase, bell.queue, extra=ids)
     return True
 
 
-def _turns(
-    tx: Transaction, pools: Collection[str], after: Mapping[str, Reached]
-) -> tuple[Turns[Candidate], Mapping[str, Reached] | None]:
-    confirmed = queue.confirmed(tx, pools)
-    found, reached = startable.find(tx, pools, after) if pools else ([], None)
+def _look(
+    tx: Transaction, after: Mapping[str, Reached]
+) -> tuple[dict[str, int], Turns[Candidate], Mapping[str, Reached] | None]:
+    """Return the free slots by pool, who is to get them in turn, and how far the queues were looked at."""
+    free = slots.free_by_pool(tx)
+    confirmed = queue.confirmed(tx, free)
+    found, reached = startable.find(tx, free, after) if free else ([], None)
     if not (confirmed or found):
-        return Turns([], {}, {}), reached
+        return free, Turns([], {}, {}), reached
     by_workspace, by_caller = queue.running_counts(tx)
-    return Turns(confirmed + found, by_workspace, by_caller), reached
+    return free, Turns(confirmed + found, by_workspace, by_caller), reached
 
 
-def _make_room(core: Core, remembered: Remembered) -> bool:
-    """Make room in pools where something waits and no slot is free; tells whether a slot came free."""
+def _make_room(core: Core, remembered: Remembered, *, hurry: bool) -> bool:
+    """Make room in pools where something waits and no slot is free; tells whether a slot came free.
+
+    hurry: look now. Where the last look found work for a free slot, once in a while is enough.
+    """
     now, freed = core.clock.monotonic(), 0
+    if not hurry and now - remembered.looked < _SHORT_AGAIN:
+        return False
+    remembered.looked = now
     for pool in core.database.read(demand.short_pools):
         if now - remembered.short.get(pool, -_SHORT_AGAIN) < _SHORT_AGAIN:
             continue

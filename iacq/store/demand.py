@@ -47,7 +47,7 @@ def _count_plans() -> sa.Select[Any]:
 
 
 def _count_workspaces() -> sa.Select[Any]:
-    first = first_of_each(("workspace_id",), CHANGING)
+    first = first_of_each("waiting", ("workspace_id",), CHANGING)
     return sa.select(sa.func.count()).select_from(runs.join(first, first.c.id == runs.c.id)).where(~is_held())
 
 
@@ -63,7 +63,7 @@ def count(tx: Transaction, pool: str, *, at_most: int, warmups: int) -> Demand:
     held = {(Status(row.status), bool(row.held)): row.number for row in tx.execute(_HELD, {"pool": pool})}
     # A workspace that one of these runs holds is looked at in vain.
     jumps = at_most + sum(held.values())
-    first = tx.execute(_WORKSPACES, {"pool": pool, "after_workspace_id": "", "jumps": jumps}).scalar_one()
+    first = tx.execute(_WORKSPACES, {"pool": pool, "waiting_workspace_id": "", "jumps": jumps}).scalar_one()
     plans = tx.execute(_PLANS, {"pool": pool, "at_most": at_most}).scalar_one()
     confirmed = tx.execute(_CONFIRMED, {"pool": pool}).scalar_one()
     unprepared = warming.count_unprepared(tx, pool, retries=warmups)

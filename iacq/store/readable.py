@@ -37,7 +37,7 @@ def one(tx: Transaction, statement: sa.Executable, given: Mapping[str, Any], mak
 def many(
     tx: Transaction,
     statement: sa.Select[Any],
-    key: tuple[sa.Column[Any], ...],
+    key: tuple[sa.ColumnElement[Any], ...],
     make: Callable[[Any], T],
     given: Mapping[str, Any] | None = None,
 ) -> list[T]:
@@ -52,7 +52,7 @@ def many(
 
 
 def _one_by_one(
-    tx: Transaction, statement: sa.Select[Any], key: tuple[sa.Column[Any], ...], make: Callable[[Any], T]
+    tx: Transaction, statement: sa.Select[Any], key: tuple[sa.ColumnElement[Any], ...], make: Callable[[Any], T]
 ) -> Iterator[T]:
     for found in tx.execute(statement.with_only_columns(*key, maintain_column_froms=True)).all():
         where = [column == value for column, value in zip(key, found, strict=True)]
@@ -61,7 +61,7 @@ def _one_by_one(
             if row is not None:
                 yield make(row)
         except BROKEN as error:
-            named = f"{key[0].table.name} {', '.join(map(str, found))}"
+            named = f"{str(key[0]).partition('.')[0]} {', '.join(map(str, found))}"
             if _rarely(named):
                 logger.warning("left out, its row cannot be read: %s: %s", named, _say(error))
 

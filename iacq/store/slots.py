@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from iacq.domain.queueing import Candidate
 from iacq.domain.run import Run
 from iacq.domain.slot import Closed, Place, Slot, SlotStatus
 from iacq.store import freezes, readable, statement
@@ -35,12 +36,12 @@ def to_slot(row: sa.Row[Any]) -> Slot:
 _IDLE = {"status": SlotStatus.IDLE, "run_id": None, "task_type": None, "updated_ms": NOW}
 
 
-def take(tx: Transaction, slot: Slot, run: Run) -> None:
+def take(tx: Transaction, slot: Slot, run: Run | Candidate) -> None:
     """idle → running for this run. Raises Raced if the slot is not as it was seen, or closed."""
     _take(tx, slot, run, SlotStatus.RUNNING)
 
 
-def take_own(tx: Transaction, run: Run) -> Slot | None:
+def take_own(tx: Transaction, run: Run | Candidate) -> Slot | None:
     """reserved → running in the slot that is reserved for this run; None if it has none that is open."""
     row = statement.update(
         tx,
@@ -66,7 +67,7 @@ def reserve_idle(tx: Transaction, slot: Slot, run: Run) -> None:
     _take(tx, slot, run, SlotStatus.RESERVED)
 
 
-def _take(tx: Transaction, slot: Slot, run: Run, status: SlotStatus) -> None:
+def _take(tx: Transaction, slot: Slot, run: Run | Candidate, status: SlotStatus) -> None:
     taken = _update(
         tx,
         {**_at(slot), "agent_id": slot.agent_id, "status": SlotStatus.IDLE, "closed": None},

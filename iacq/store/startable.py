@@ -40,6 +40,7 @@ COLUMNS = (
     runs.c.pool,
     runs.c.priority,
     runs.c.requested_by,
+    runs.c.attempt,
 )
 """What a candidate is made of."""
 
@@ -67,6 +68,7 @@ def to_candidate(row: sa.Row[Any]) -> Candidate:
         pool=row.pool,
         priority=row.priority,
         requested_by=row.requested_by,
+        attempt=row.attempt,
     )
 
 
@@ -129,10 +131,11 @@ def _window(*kinds: RunType) -> sa.Subquery:
     return sa.union_all(*(sa.select(window.c.id) for window in first)).subquery()
 
 
-def first_of_each(key: tuple[str, ...], kinds: tuple[RunType, ...]) -> sa.CTE:
+def first_of_each(name: str, key: tuple[str, ...], kinds: tuple[RunType, ...]) -> sa.CTE:
     """Name the first run, by priority, then oldest, of each key of a pool, in the order of the keys.
 
-    Parameters: `pool`; `after_…` for each column of the key: what to begin behind; `jumps`: how many at most.
+    name: of this look. Parameters: `pool`; `name_…` for each column of the key: what to begin behind; `jumps`: how many
+    at most.
     """
     here, following = runs.alias("here"), runs.alias("following")
     first = (
@@ -141,10 +144,10 @@ def first_of_each(key: tuple[str, ...], kinds: tuple[RunType, ...]) -> sa.CTE:
         .order_by(*(following.c[name] for name in key), following.c.priority.desc(), following.c.id)
         .limit(1)
     )
-    after = {name: sa.bindparam(f"after_{name}", type_=sa.String) for name in key}
+    after = {column: sa.bindparam(f"{name}_{column}", type_=sa.String) for column in key}
     beginning = _behind(first, following, key, after)
     onwards = _behind(first.correlate(here), following, key, here.c)
-    found = sa.select(beginning.label("id"), sa.literal(1).label("number")).cte("found", recursive=True)
+    found = sa.select(beginning.label("id"), sa.literal(1).label("number")).cte(name, recursive=True)
     return found.union_all(
         sa.select(onwards, found.c.number + 1)
         .select_from(found.join(here, here.c.id == found.c.id))
@@ -166,22 +169,40 @@ def _behind(
     return sa.func.coalesce(*nearest, None)
 
 
-def _among(looked: sa.Select[Any], ids: sa.FromClause) -> sa.Select[Any]:
+def _part(
+    number: int, can_start: sa.ColumnElement[bool], ids: sa.FromClause, place: sa.ColumnElement[int] | None = None
+) -> sa.Select[Any]:
+    """Select candidates as one part of a look. place: of each in its part, where that matters."""
+    place = sa.literal(0) if place is None else place
+    looked = _look(can_start).add_columns(sa.literal(number).label("part"), place.label("place"))
     return looked.join(ids, ids.c.id == runs.c.id)
 
 
-def _of_each(key: tuple[str, ...], kinds: tuple[RunType, ...], can_start: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    found = first_of_each(key, kinds)
-    return _among(_look(can_start), found).order_by(found.c.number)
-
-
 _ALWAYS = sa.true()
-_SOME = sa.select(runs.c.id).where(sa.text(is_pending())).limit(ALL)
-_EVERY = _among(_look(sa.or_(runs.c.task_type.in_(PLANS), sa.and_(_is_first(), ~is_held()))), _SOME.subquery())
-_FIRST_PLANS = _among(_look(_ALWAYS), _window(*PLANS))
-_FIRST_CHANGING = _among(_look(sa.and_(_is_first(), ~is_held())), _window(*CHANGING))
-_OF_WORKSPACES = _of_each(("workspace_id",), CHANGING, ~is_held())
-_OF_CALLERS = _of_each(("requested_by", "workspace_id"), PLANS, _ALWAYS)
+_CAN_START = sa.or_(runs.c.task_type.in_(PLANS), sa.and_(_is_first(), ~is_held()))
+_SOME = sa.select(runs.c.id).where(sa.text(is_pending())).limit(ALL).subquery()
+_NUMBER = sa.select(sa.func.count()).select_from(_SOME)
+_EVERY = _look(_CAN_START).join(_SOME, _SOME.c.id == runs.c.id)
+
+_FIRST, _WORKSPACES, _CALLERS = range(3)
+"""The parts of a look at a long queue."""
+
+
+def _look_at_many() -> sa.Select[Any]:
+    """Select all parts in one statement: a round trip costs more than any of them."""
+    of_workspaces = first_of_each("of_workspaces", ("workspace_id",), CHANGING)
+    of_callers = first_of_each("of_callers", ("requested_by", "workspace_id"), PLANS)
+    parts = sa.union_all(
+        _part(_FIRST, _ALWAYS, _window(*PLANS)),
+        _part(_FIRST, sa.and_(_is_first(), ~is_held()), _window(*CHANGING)),
+        _part(_WORKSPACES, ~is_held(), of_workspaces, of_workspaces.c.number),
+        _part(_CALLERS, _ALWAYS, of_callers, of_callers.c.number),
+    ).subquery("parts")
+    return sa.select(parts)
+
+
+_MANY = _look_at_many()
+_MANY_KEY = tuple(_MANY.selected_columns[name] for name in ("id", "part"))
 
 
 def find(
@@ -191,8 +212,8 @@ def find(
 
     The second value is None if these are all that could start. Else there may be more: look again, behind it.
     """
-    if len(tx.execute(_SOME).all()) < ALL:
-        every = _read(tx, _EVERY, {})
+    if tx.execute(_NUMBER).scalar_one() < ALL:
+        every = readable.many(tx, _EVERY, (runs.c.id,), _read)
         return _startable([run for run in every if run[0].pool in pools]), None
     looked, reached = [], {}
     for pool in sorted(pools):
@@ -206,24 +227,29 @@ _Looked = list[tuple[Candidate, bool]]
 
 
 def _find_in(tx: Transaction, pool: str, after: Reached) -> tuple[_Looked, Reached]:
-    first = _read(tx, _FIRST_PLANS, {"pool": pool})
-    jumping = {"pool": pool, "jumps": JUMPS}
-    of_workspaces = _read(tx, _OF_WORKSPACES, {**jumping, "after_workspace_id": after.workspace})
     by, workspace = after.caller
-    of_callers = _read(tx, _OF_CALLERS, {**jumping, "after_requested_by": by, "after_workspace_id": workspace})
+    given = {
+        "pool": pool,
+        "jumps": JUMPS,
+        "of_workspaces_workspace_id": after.workspace,
+        "of_callers_requested_by": by,
+        "of_callers_workspace_id": workspace,
+    }
+    looked = readable.many(tx, _MANY, _MANY_KEY, lambda row: (row.part, row.place, _read(row)), given)
+    last: dict[int, Candidate] = {}
+    for part, place, (run, _) in looked:
+        if place == JUMPS:
+            last[part] = run
     reached = BEGINNING
-    if after.workspace or len(of_workspaces) >= JUMPS:
-        first += _read(tx, _FIRST_CHANGING, {"pool": pool})
-    if len(of_workspaces) >= JUMPS:
-        reached = replace(reached, workspace=of_workspaces[-1][0].workspace)
-    if len(of_callers) >= JUMPS:
-        last = of_callers[-1][0]
-        reached = replace(reached, caller=(last.requested_by, last.workspace))
-    return [*first, *of_workspaces, *of_callers], reached
+    if _WORKSPACES in last:
+        reached = replace(reached, workspace=last[_WORKSPACES].workspace)
+    if _CALLERS in last:
+        reached = replace(reached, caller=(last[_CALLERS].requested_by, last[_CALLERS].workspace))
+    return [run for _, _, run in looked], reached
 
 
-def _read(tx: Transaction, statement: sa.Select[Any], given: dict[str, Any]) -> _Looked:
-    return readable.many(tx, statement, (runs.c.id,), lambda row: (to_candidate(row), bool(row.can_start)), given)
+def _read(row: sa.Row[Any]) -> tuple[Candidate, bool]:
+    return to_candidate(row), bool(row.can_start)
 
 
 def _startable(looked: _Looked) -> list[Candidate]:

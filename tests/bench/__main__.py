@@ -35,6 +35,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Space], Iterator[Figure]], bool]] = {
     "recovery": (recovery.measure, False),
     "throughput": (throughput.measure, True),
     "crowd": (crowd.measure, True),
+    "crowd-sqlite": (crowd.measure, False),
     "client": (client.measure, False),
     "client-postgresql": (client.measure, True),
     "ratios-null": (ratios.measure_null, False),

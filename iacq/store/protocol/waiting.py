@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from iacq.domain import transitions
+from iacq.domain.queueing import Candidate
 from iacq.domain.run import Run, Status, WarmupStatus
 from iacq.domain.slot import Closed, Slot, SlotStatus
 from iacq.domain.transitions import Cause
@@ -17,19 +18,19 @@ from iacq.store.session import Raced, Transaction
 from iacq.store.statement import LATER, NOW, PAST, Keep
 
 
-def dispatch(tx: Transaction, run: Run, slot: Slot) -> Doorbell:
-    """pending → plan_queued, confirmed → apply_queued, in this free slot; the run's own slot is released."""
+def dispatch(tx: Transaction, run: Run | Candidate, slot: Slot) -> Doorbell:
+    """pending → plan_queued, confirmed → apply_queued, in this free slot; a confirmed run's own slot is released."""
     if run.run_type.changes_state:
         _require_unlocked(tx, run.workspace)
     queued = _queue(tx, run, slot.queue, Cause.DISPATCHED)
-    if slots.release(tx, run.id):
+    if run.status is Status.CONFIRMED and slots.release(tx, run.id):
         runs.lose_place(tx, run.id)
     slots.take(tx, slot, run)
     freezes.require_open(tx, run.pool)
     return outbox.put(tx, queued, transitions.PHASE_OF[queued.status], slot.queue)
 
 
-def dispatch_to_own_slot(tx: Transaction, run: Run) -> Doorbell:
+def dispatch_to_own_slot(tx: Transaction, run: Run | Candidate) -> Doorbell:
     """confirmed → apply_queued in the slot that is reserved for the run. Raises Raced if it has none that is open."""
     _require_unlocked(tx, run.workspace)
     held = slots.held_by(tx, run.id)
@@ -42,7 +43,7 @@ def dispatch_to_own_slot(tx: Transaction, run: Run) -> Doorbell:
     return outbox.put(tx, queued, transitions.PHASE_OF[queued.status], held.queue)
 
 
-def _queue(tx: Transaction, run: Run, queue: str, cause: Cause) -> Run:
+def _queue(tx: Transaction, run: Run | Candidate, queue: str, cause: Cause) -> Run:
     target = Status.PLAN_QUEUED if run.status is Status.PENDING else Status.APPLY_QUEUED
     return runs.transition(
         tx,
