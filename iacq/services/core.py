@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from iacq import log
+from iacq.domain.agent_health import Patience
 from iacq.domain.run import Run, WarmupStatus
 from iacq.errors import NotFound, PhaseFailed, Unavailable
 from iacq.messages import SIGNAL_RUN, Doorbell
@@ -23,6 +24,8 @@ logger = log.get(__name__)
 
 
 _rarely = log.Rarely(60)
+_FORGET_MS = 3_600_000
+"""How long a silent pod is listed of which nobody can say whether it is gone: one that was started by hand."""
 
 
 class Apart:
@@ -57,6 +60,16 @@ class Core:
     clock: Clock
     source: Source
     terraforms: TerraformVersions
+
+    @property
+    def patience(self) -> Patience:
+        """How long agents and slots are waited for."""
+        return Patience(
+            register=int(self.settings.pod_start_timeout * 1000),
+            heartbeat=int(self.settings.agent_offline * 1000),
+            claim=int(self.settings.claim_timeout * 1000),
+            forget=_FORGET_MS,
+        )
 
     def ring(self, doorbell: Doorbell | None) -> bool:
         """Ring after the commit; if the broker is away the outbox rings later. Tells whether it was rung."""

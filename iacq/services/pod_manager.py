@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from iacq import log
-from iacq.domain import placement, pod_names, rolling, scaling
+from iacq.domain import agent_health, placement, pod_names, rolling, scaling
+from iacq.domain.agent_health import Health
 from iacq.domain.pool import Pool, PoolPod
 from iacq.domain.run import Run
 from iacq.domain.slot import GOING, Pod, PodStatus, Slot
@@ -27,9 +28,6 @@ from iacq.store.session import DATABASE_UNAVAILABLE
 logger = log.get(__name__)
 
 _rarely = log.Rarely(60)
-
-_STRAY_MS = 3_600_000
-"""How long a silent pod that was started by hand is listed."""
 
 Scale = Callable[["PodManager", Pool], object]
 
@@ -167,7 +165,9 @@ class PodManager:
         for pod in ours:
             with Apart(pod=pod.name):
                 self._reconcile(pod, present.get(pod.name))
-        for name in database.run(pod_lifecycle.forget_strays, runtime=runtime.identity, older_than_ms=_STRAY_MS):
+        for name in database.run(
+            pod_lifecycle.forget_strays, runtime=runtime.identity, older_than_ms=self.core.patience.forget
+        ):
             logger.info("silent for long: forgotten", extra=log.ids(pod=name))
 
     def reconcile_reserved_pods(self) -> None:
@@ -214,8 +214,7 @@ class PodManager:
 
     def _await(self, pod: Pod, reason: str | None) -> bool:
         """Look after a pod that has not registered; tells whether it was given up."""
-        waited = self.core.database.read(counts.now_ms) - pod.since
-        if waited < self.core.settings.pod_start_timeout * 1000:
+        if self._judge(pod) is Health.AWAITED:
             self._explain(pod, reason)
             return False
         why = f"it did not register within {self.core.settings.pod_start_timeout:g} s" + (
@@ -235,15 +234,17 @@ class PodManager:
 
     def _judge_silent(self, pod: Pod, found: PresentPod) -> None:
         """A silent pod proves nothing: what may be alive in it keeps it."""
-        silent = self.core.database.read(counts.now_ms) - pod.since
         if found.started_at is not None and found.started_at > pod.since:
             self.core.database.attempt(pod_lifecycle.start_again, pod.name)
-        elif silent >= self.core.settings.pod_start_timeout * 1000:
+        elif self._judge(pod) is Health.LOST:
             self.core.database.attempt(
                 pod_lifecycle.delete_if_empty, pod.name, reason=pod.reason or "its agent is silent"
             )
         else:
             self._explain(pod, found.reason)
+
+    def _judge(self, pod: Pod) -> Health:
+        return agent_health.judge(pod, now=self.core.database.read(counts.now_ms), patience=self.core.patience)
 
     def _let_go(self, pod: Pod, found: PresentPod) -> None:
         if pod.status is PodStatus.DRAINING:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from iacq import log
-from iacq.domain import transitions
-from iacq.domain.run import Run, Status, WarmupStatus
-from iacq.domain.slot import Closed, Slot, SlotStatus
+from iacq.domain import agent_health, transitions
+from iacq.domain.agent_health import Health, Patience
+from iacq.domain.run import Run, Status
+from iacq.domain.slot import Closed, Pod, Slot, SlotStatus
 from iacq.errors import Unavailable
 from iacq.messages import ANSWER, DISPATCH
 from iacq.services.core import Apart, Core
-from iacq.store import pods, runs, slots
+from iacq.store import counts, pods, runs, slots
 from iacq.store.protocol import recovering, waiting
 from iacq.store.session import Transaction
 
@@ -83,11 +84,12 @@ def check_agents(core: Core) -> int:
     What is planning or applying is not touched: its lease judges.
     """
     changed = 0
-    for pod in core.database.read(pods.silent, longer_than_ms=int(core.settings.agent_offline * 1000)):
+    silent, late = core.database.read(_unheard, core.patience)
+    for pod in silent:
         held = core.database.run(pods.set_offline, pod.name, pod.agent_id or "")
         logger.warning("agent is silent: offline", extra=log.ids(pod=pod.name))
         changed += settle_slots(core, held)
-    for slot, run in core.database.read(_not_claimed, int(core.settings.claim_timeout * 1000)):
+    for slot, run in late:
         with Apart(slot=slot.queue, run=run.id):
             changed += _take_back(core, slot, run)
     _ask_closed_slots(core)
@@ -124,14 +126,16 @@ def _settle_slot(core: Core, slot: Slot) -> bool:
     return True
 
 
-def _not_claimed(tx: Transaction, timeout_ms: int) -> list[tuple[Slot, Run]]:
-    late = []
-    for run in runs.listed(tx, statuses=transitions.QUEUED):
-        slot = slots.held_by_since(tx, run.id, older_than_ms=timeout_ms)
-        # Behind a warm-up, which has a time limit of its own, it waits without blame.
-        if slot is not None and run.warmup_status is not WarmupStatus.WARMING:
-            late.append((slot, run))
-    return late
+def _unheard(tx: Transaction, patience: Patience) -> tuple[list[Pod], list[tuple[Slot, Run]]]:
+    """Return the pods that fell silent, and the slots that do not answer with the runs that wait there."""
+    now = counts.now_ms(tx)
+    silent = [
+        pod for pod in pods.counted_as_there(tx) if agent_health.judge(pod, now=now, patience=patience) is Health.SILENT
+    ]
+    queued = {run.id: run for run in runs.listed(tx, statuses=transitions.QUEUED)}
+    held = [(slot, queued[slot.run_id]) for slot in slots.held_by_any(tx, queued) if slot.run_id is not None]
+    late = [(slot, run) for slot, run in held if not agent_health.answers(slot, run, now=now, patience=patience)]
+    return silent, late
 
 
 def _ask_closed_slots(core: Core) -> None:

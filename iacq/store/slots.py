@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -137,6 +137,11 @@ def held_by(tx: Transaction, run_id: int) -> Slot | None:
     """Return the slot that a run holds."""
     row = tx.execute(sa.select(slots).where(slots.c.run_id == run_id)).first()
     return to_slot(row) if row else None
+
+
+def held_by_any(tx: Transaction, run_ids: Collection[int]) -> list[Slot]:
+    """Return the slots that these runs hold, each at most one."""
+    return readable.many(tx, sa.select(slots).where(slots.c.run_id.in_(run_ids)), _KEY, to_slot)
 
 
 def held_in(tx: Transaction, pod_name: str) -> list[Slot]:

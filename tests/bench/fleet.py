@@ -1,5 +1,6 @@
 """What a control plane and its database cost while a thousand pods say that they are there."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -7,6 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from iacq.domain import agent_health
+from iacq.domain.agent_health import Health
 from iacq.domain.run import RunType
 from iacq.services import dispatching, recovering, scaling, tallying
 from iacq.services.core import Core
@@ -49,7 +52,9 @@ def _measure(core: Core, heartbeats: int) -> Iterator[Figure]:
     _work(core, _SECONDS)
     took = time.monotonic() - began
     control_share, database_share = (time.process_time() - own) / took, (cpu_seconds(server) - before) / took
-    silent = len(core.database.read(lambda tx: pods.silent(tx, longer_than_ms=10_000)))
+    now, patience = core.clock.now_ms(), dataclasses.replace(core.patience, heartbeat=10_000)
+    health = [agent_health.judge(pod, now=now, patience=patience) for pod in core.database.read(pods.listed)]
+    silent = health.count(Health.SILENT)
     yield Figure(name="fleet_1000_pods", value=control_share + database_share, unit="cores", goal=1)
     yield Figure(name="fleet_1000_pods_control", value=control_share, unit="cores", goal=None)
     yield Figure(name="fleet_1000_pods_database", value=database_share, unit="cores", goal=None)
