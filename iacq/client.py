@@ -61,12 +61,14 @@ from iacq.services.core import Core, load_artifact
 from iacq.services.evidence import Evidence
 from iacq.services.freeze_changes import DEFAULT_ZONE, NewWindow, Until
 from iacq.services.freeze_views import Preview, Shown
+from iacq.services.news import News
 from iacq.services.pools import PoolChange
 from iacq.services.pools import Shown as ShownPool
 from iacq.services.reencrypting import Tally
 from iacq.services.scaling import Decision
 from iacq.services.state_unlocking import Unlock
 from iacq.settings import Settings
+from iacq.store import counts
 from iacq.store import logs as log_rows
 from iacq.store import pods as pod_rows
 from iacq.store import runs as run_rows
@@ -259,6 +261,14 @@ class Client:
         """Return what happened to a run, oldest first."""
         self.get(run_id)
         return self._core.database.read(run_rows.events_of, run_id)
+
+    def news(self) -> News:
+        """Begin to follow what happens to all runs: its `fresh` returns what happened since its last call."""
+        return News(self._core)
+
+    def unended(self) -> int:
+        """Count the runs that have not ended."""
+        return self._core.database.read(counts.unended_runs)
 
     def evidence(self, run_id: int) -> Evidence | None:
         """Return what is known about an interrupted apply; None if the run's apply was never interrupted."""

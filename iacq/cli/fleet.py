@@ -39,7 +39,7 @@ def queue(app: App) -> None:
 
 def _doing(run: Run, why: str | None) -> str | None:
     if why is None and run.status in transitions.RUNNING:
-        return f"runs in {wording.place(run)}" + (f" ({run.stage})" if run.stage else "")
+        return f"runs in {wording.place(run.queue)}" + (f" ({run.stage})" if run.stage else "")
     return why
 
 

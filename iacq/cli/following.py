@@ -70,7 +70,7 @@ def _wait_for_start(app: App, run: Run, phase: Phase) -> None:
             if why is not None:
                 progress.show(f"Run {run.id}: {why.text}")
             patience = _LOOK
-        where = wording.place(run)
+        where = wording.place(run.queue)
         if run.status in transitions.RUNNING and where:
             progress.clear()
             output.note(f"Run {run.id}: {phase} in {where}")

@@ -62,7 +62,7 @@ def _facts(app: App, run: Run) -> Iterator[tuple[str, str | None]]:
     yield "Commit", run.commit
     yield (
         "Where",
-        wording.place(run) or (f"slot {run.slot_id} of pod {run.pod_name}" if run.pod_name else None),
+        wording.place(run.queue) or (f"slot {run.slot_id} of pod {run.pod_name}" if run.pod_name else None),
     )
     yield "Asked by", f"{run.requested_by}, {output.moment(run.created_at)}"
     yield (

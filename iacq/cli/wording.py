@@ -70,11 +70,11 @@ def warm_up(run: Run) -> str | None:
             return None
 
 
-def place(run: Run) -> str | None:
-    """Name the slot that a run is queued for or runs in."""
-    if run.queue is None:
+def place(queue: str | None) -> str | None:
+    """Name the slot of a queue; None: of none."""
+    if queue is None:
         return None
-    pod, _, slot = run.queue.rpartition(".")
+    pod, _, slot = queue.rpartition(".")
     return f"slot {slot} of pod {pod}"
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from iacq.domain.slot import PodStatus
-from iacq.store.schema import outbox, pods, slots
+from iacq.domain.slot import Closed, PodStatus, SlotStatus
+from iacq.store.schema import outbox, pods, runs, slots
 from iacq.store.session import Transaction
+from iacq.store.startable import is_unended
 
 Pairs = dict[tuple[str, ...], float]
 _TIMEOUT = sa.text("SET LOCAL statement_timeout = 5000")
@@ -44,6 +45,18 @@ def starting_since(tx: Transaction) -> dict[str, int]:
 def closed_slots(tx: Transaction) -> Pairs:
     """Count the slots that get no work by pool and reason."""
     return _pairs(tx, slots.c.pool, slots.c.closed, slots.c.closed.is_not(None))
+
+
+def full_slots(tx: Transaction) -> dict[str, int]:
+    """Count by pool the idle slots that get no work because the disk of their pod is full."""
+    full = sa.and_(slots.c.closed == Closed.DISK_FULL, slots.c.status == SlotStatus.IDLE)
+    number = sa.select(slots.c.pool, sa.func.count().label("number")).where(full).group_by(slots.c.pool)
+    return {row.pool: row.number for row in tx.execute(number)}
+
+
+def unended_runs(tx: Transaction) -> int:
+    """Count the runs that have not ended."""
+    return int(tx.execute(sa.select(sa.func.count()).select_from(runs).where(sa.text(is_unended()))).scalar_one())
 
 
 def bells(tx: Transaction) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from iacq.domain.transitions import Cause
 from iacq.store import readable, statement
 from iacq.store.schema import events, runs
 from iacq.store.session import Raced, Transaction, as_timestamp, now_ms
+from iacq.store.startable import is_unended
 from iacq.store.statement import NOW, SET, TIMESTAMP
 
 COLUMNS = tuple(
@@ -24,6 +25,7 @@ COLUMNS = tuple(
 _COLUMNS_AND_LEASE = (*COLUMNS, (runs.c.lease_until > now_ms()).label("lease_holds"))
 _TAKE_ID = sa.text("UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'workspace_tasks' RETURNING seq")
 _FIRST_ID = sa.text("INSERT INTO sqlite_sequence (name, seq) VALUES ('workspace_tasks', 1)")
+_UNENDED = sa.text(is_unended())
 _OURS = {"fence": SET}
 """A row that iacq wrote."""
 
@@ -348,7 +350,10 @@ def listed(
     if pool is not None:
         statement = statement.where(runs.c.pool == pool)
     if statuses is not None:
-        statement = statement.where(runs.c.status.in_(list(statuses)))
+        wanted = set(statuses)
+        statement = statement.where(runs.c.status.in_(sorted(wanted)))
+        if wanted.isdisjoint(transitions.ENDED):  # else SQLite does not see that the index of these has all of them
+            statement = statement.where(_UNENDED)
     statement = statement.order_by(runs.c.id.desc() if newest_first else runs.c.id).limit(limit)
     return readable.many(tx, statement, (runs.c.id,), to_run)
 
@@ -366,14 +371,16 @@ def asked_to_stop(tx: Transaction) -> list[Run]:
 def events_of(tx: Transaction, run_id: int) -> list[Event]:
     """Return what happened to a run, oldest first."""
     rows = tx.execute(sa.select(events).where(events.c.run_id == run_id).order_by(events.c.id))
-    return [
-        Event(
-            at=row.at_ms,
-            source=Status(row.source) if row.source else None,
-            target=Status(row.target),
-            cause=Cause(row.cause),
-            by=row.by,
-            details=row.details,
-        )
-        for row in rows
-    ]
+    return [to_event(row) for row in rows]
+
+
+def to_event(row: sa.Row[Any]) -> Event:
+    """Make a value of a row."""
+    return Event(
+        at=row.at_ms,
+        source=Status(row.source) if row.source else None,
+        target=Status(row.target),
+        cause=Cause(row.cause),
+        by=row.by,
+        details=row.details,
+    )

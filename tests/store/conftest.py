@@ -49,6 +49,12 @@ def world(request: pytest.FixtureRequest, store_worlds: dict[str, World]) -> Ite
 
 
 @pytest.fixture
+def sqlite_world(store_worlds: dict[str, World]) -> Iterator[World]:
+    """An empty world on SQLite, whose plans do not depend on what is in it."""
+    yield from _world(store_worlds, "sqlite")
+
+
+@pytest.fixture
 def postgres_world(store_worlds: dict[str, World]) -> Iterator[World]:
     """An empty world on PostgreSQL, where one statement can wait for the lock of another."""
     yield from _world(store_worlds, "postgresql")

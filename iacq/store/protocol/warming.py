@@ -22,6 +22,7 @@ from iacq.store import freezes, readable, runs, slots
 from iacq.store.protocol.owning import Hold
 from iacq.store.schema import runs as table
 from iacq.store.session import Raced, Transaction
+from iacq.store.startable import is_unended
 from iacq.store.statement import PAST, TIMESTAMP, After, Plus, TimestampAfter
 
 _PREPARABLE = tuple(sorted(warmup.PREPARABLE))
@@ -166,7 +167,7 @@ def bell_of(run: Run) -> WarmupBell:
     return WarmupBell(run_id=run.id, retry=run.warmup_retries, queue=queue, workspace=run.workspace)
 
 
-_OURS = table.c.fence.is_not(None)
+_OURS = sa.text(is_unended(f"{table.name}."))  # in words, or SQLite does not see that an index has all of these
 _UNPREPARED = sa.and_(
     _OURS,
     table.c.status.in_(_PREPARABLE),

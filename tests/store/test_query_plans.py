@@ -1,0 +1,64 @@
+"""What is asked again and again does not read every run that there ever was."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from iacq.domain import transitions
+from iacq.domain.run import Status
+from iacq.services import views
+from iacq.store import counts, demand, happened, queue, runs, startable
+from iacq.store.protocol import recovering, warming
+from iacq.store.session import Database, Transaction
+
+QUESTIONS: dict[str, Callable[[Transaction], object]] = {
+    "what has not ended": lambda tx: runs.listed(tx, statuses=set(Status) - transitions.ENDED),
+    "what is unconfirmed": lambda tx: runs.listed(tx, statuses=[Status.APPLY_PENDING]),
+    "what holds a workspace": lambda tx: queue.active_of(tx, "network"),
+    "what could start": lambda tx: startable.find(tx, ["default"]),
+    "what is confirmed": lambda tx: queue.confirmed(tx, ["default"]),
+    "what runs, by workspace": queue.running_counts,
+    "what a pool needs": lambda tx: demand.count(tx, "default", at_most=10, warmups=3),
+    "pools without a free slot": demand.short_pools,
+    "why each run waits": views.explain_all,
+    "how many have not ended": counts.unended_runs,
+    "what happened": lambda tx: happened.since(tx, 7),
+    "expired leases": recovering.expired_leases,
+    "warm-ups to begin": lambda tx: warming.unprepared(tx, retries=3),
+    "warm-ups to end": warming.overdue,
+    "warm-ups that nobody took": warming.unclaimed,
+}
+
+
+def plans(database: Database, question: Callable[[Transaction], object]) -> dict[str, list[str]]:
+    """Return the plan of each statement that a question consists of."""
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        asked.append((statement, parameters))
+
+    sa.event.listen(database.engine, "before_cursor_execute", note)
+    try:
+        database.read(question)
+    finally:
+        sa.event.remove(database.engine, "before_cursor_execute", note)
+    with database.transaction(reading=True) as tx:
+        return {
+            statement: [
+                row.detail for row in tx.connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            ]
+            for statement, parameters in asked
+            if statement.lstrip().startswith(("SELECT", "WITH"))
+        }
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_no_table_of_runs_or_events_is_scanned(sqlite_world, name):
+    found = plans(sqlite_world.database, QUESTIONS[name])
+    assert found
+    for statement, steps in found.items():
+        for step in steps:
+            scan = step.startswith("SCAN") and " USING " not in step
+            assert not (scan and ("workspace_tasks" in step or "iacq_events" in step)), f"{step}: {statement}"
