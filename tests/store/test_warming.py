@@ -1,20 +1,26 @@
 """Warm-ups as control workers run them: who gets one, where, how often, and how it ends."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from iacq.domain.pool import PoolPolicy
 from iacq.domain.run import Run, RunType, Status, WarmupStatus
 from iacq.domain.slot import Closed, SlotStatus
-from iacq.messages import SIGNAL_RUN, WARMUP
+from iacq.messages import BEGIN_WARMUPS, SIGNAL_RUN, WARMUP
 from iacq.services import agents, confirming, dispatching, freeze_changes, freezing, recovering, warming
 from iacq.services.core import Core
+from iacq.services.phases import warmup
+from iacq.services.phases.context import SlotWorker
 from iacq.store import pods, pools, slots, workspaces
 from iacq.store.pods import Registration
 from iacq.store.protocol import waiting
 from iacq.store.protocol import warming as protocol
 from iacq.testing.dispatcher import RecordingDispatcher, Rung
+from iacq.testing.git import FakeGit
+from iacq.testing.keeper import Machine, ScriptedKeeper
+from iacq.testing.workshop import ScriptedWorkshop
 from tests.store.world import CLAIM_MS, TTL_MS, WARMUP_MS, World
 
 S, W = Status, WarmupStatus
@@ -182,6 +188,22 @@ def test_a_warm_up_is_tried_so_often_and_no_more(world: World, core: Core) -> No
     assert confirming.confirm(core, run.id, plan_hash=run.plan_hash or "", by="bob").status is S.CONFIRMED
     assert dispatching.dispatch(core) == 1, "the ordinary path is open"
     world.check()
+
+
+def test_the_next_try_is_asked_for_at_once(world: World, core: Core, tmp_path: Path) -> None:
+    world.pod()
+    run = world.lost()
+    assert warming.begin(core) == 1
+    workshop = ScriptedWorkshop(tmp_path / "slot", tmp_path / "links", before=lambda _: None)
+    keeper = ScriptedKeeper(Machine(), boottime=core.clock.boottime, script=lambda _job: (1, 0), before=lambda _: None)
+    worker = SlotWorker(
+        core=core, place=world.place(), keeper=keeper, workshop=workshop, git=FakeGit(), jobs=workshop.jobs
+    )
+    assert isinstance(core.dispatcher, RecordingDispatcher)
+    core.dispatcher.rung.clear()
+    assert warmup.answer_doorbell(worker, run.id, 1) is False, "there is no snapshot"
+    assert world.run(run.id).warmup_status is W.FAILED
+    assert BEGIN_WARMUPS in {rung.task for rung in core.dispatcher.rung}
 
 
 def test_a_freeze_begins_anew(world: World, core: Core) -> None:

@@ -122,8 +122,7 @@ class Lease:
             logger.warning("lease not renewed: %s", error.message, extra=log.ids(run=self.hold.run_id))
             return False
         if run is None:
-            self.lost = True  # or over, and the phase is about to say so
-            logger.info("the run is not ours any more", extra=log.ids(run=self.hold.run_id))
+            self.lost = True  # or over: the phase has just ended it, and is about to stop this
             return True
         self.valid_until = began + lease
         self.cancel_requested = self.cancel_requested or run.cancel_requested_at is not None

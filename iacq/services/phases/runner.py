@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import math
 import traceback
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
 
 from iacq import log
 from iacq.domain import transitions
@@ -29,6 +30,7 @@ from iacq.store.session import Transaction
 
 logger = log.get(__name__)
 
+T = TypeVar("T")
 _SAID_BY_TERRAFORM = frozenset({"terraform", "init"})
 PlanEnd = tuple[Status, Mapping[str, Any]]
 """How a plan ends, and the columns that say so."""
@@ -56,8 +58,11 @@ def _claim_and_run(worker: SlotWorker, run_id: int, phase: Phase, attempt: int) 
     hold = Hold(run_id=run.id, phase=phase, fence=run.fence, owner=worker.place.owner)
     stage = owning.FIRST_STAGE[phase]
     lease = Lease(core, worker.threads, hold, stage=stage, valid_until=boottime + lease_s)
-    with held(worker, run, lease, began, sealed_secrets) as ctx, contextlib.suppress(LeaseLost):
-        (_run_plan if phase is Phase.PLAN else _run_apply)(ctx)
+    with held(worker, run, lease, began, sealed_secrets) as ctx:
+        try:
+            (_run_plan if phase is Phase.PLAN else _run_apply)(ctx)
+        except LeaseLost:
+            logger.info("the run is not ours any more", extra=log.ids(run=run_id, phase=phase))
     ended = ctx.ended
     if ended is None:
         with contextlib.suppress(Unavailable):
@@ -136,8 +141,42 @@ def held(
             writer.close()
 
 
+def _or_give_back(ctx: PhaseContext, work: Callable[[PhaseContext], T], *, vanished: Cause) -> T | None:
+    """Work, or give the run back where it cannot go on here, which is no try of its own. None: it went back.
+
+    vanished: why, if nobody can say how a command ended; that counts as a try.
+    """
+    try:
+        return work(ctx)
+    except (EndUnknown, NotStarted):
+        apply.give_back(ctx, vanished)
+    except PodStopping:
+        apply.give_back(ctx, Cause.STOPPED, counted=False)
+    except PoolFrozen:
+        apply.give_back(ctx, Cause.FROZEN, counted=False)
+    except NoRoom:
+        ctx.persist(ctx.log.flush)
+        apply.give_back(ctx, Cause.NO_ROOM, counted=False)
+    return None
+
+
 def _run_plan(ctx: PhaseContext) -> None:
     planned = Planned()
+    result = _or_give_back(ctx, lambda ctx: _plan(ctx, planned), vanished=Cause.END_UNKNOWN)
+    if result is None:
+        return
+    ctx.persist(ctx.log.flush)
+    finished = ctx.persist(lambda: ctx.core.database.attempt(_finish_plan, ctx, planned, result))
+    if finished is None:
+        raise LeaseLost
+    ctx.ended, bell = finished
+    if bell is not None:
+        ctx.core.ring(bell)
+    elif ctx.ended.status is Status.CONFIRMED:
+        ctx.core.ring_control(DISPATCH)
+
+
+def _plan(ctx: PhaseContext, planned: Planned) -> PlanEnd:
     try:
         ctx.learn_secrets()
         for stage, timing, step in plan.STEPS:
@@ -146,33 +185,11 @@ def _run_plan(ctx: PhaseContext) -> None:
             with _timed(ctx, timing):
                 step(ctx, planned)
         ctx.lease.check()
-        result = _plan_result(ctx, plan.end_of(ctx, planned), planned)
+        return _plan_result(ctx, plan.end_of(ctx, planned), planned)
     except Cancelled:
-        result = _plan_result(ctx, Status.CANCELLED, planned)
-    except (EndUnknown, NotStarted):
-        apply.give_back(ctx, Cause.END_UNKNOWN)
-        return
-    except PodStopping:
-        apply.give_back(ctx, Cause.STOPPED, counted=False)
-        return
-    except PoolFrozen:
-        apply.give_back(ctx, Cause.FROZEN, counted=False)
-        return
-    except NoRoom:
-        ctx.persist(ctx.log.flush)
-        apply.give_back(ctx, Cause.NO_ROOM, counted=False)
-        return
+        return _plan_result(ctx, Status.CANCELLED, planned)
     except (IacqError, OSError) as error:
-        result = _plan_result(ctx, Status.FAILED, planned, error)
-    ctx.persist(ctx.log.flush)
-    finished = ctx.persist(lambda: ctx.core.database.attempt(_finish_plan, ctx, planned, result))
-    if finished is None:
-        return
-    ctx.ended, bell = finished
-    if bell is not None:
-        ctx.core.ring(bell)
-    elif ctx.ended.status is Status.CONFIRMED:
-        ctx.core.ring_control(DISPATCH)
+        return _plan_result(ctx, Status.FAILED, planned, error)
 
 
 def _check_stopping(ctx: PhaseContext, stop_at: float | None) -> None:
@@ -234,36 +251,28 @@ def _finish_plan(tx: Transaction, ctx: PhaseContext, planned: Planned, end: Plan
 
 
 def _run_apply(ctx: PhaseContext) -> None:
+    # Where a command vanishes it was an init: nothing was applied.
+    directory = _or_give_back(ctx, _begin_apply, vanished=Cause.NOT_STARTED)
+    if directory is not None:
+        ending.follow(ctx, directory, ctx.hold.fence)
+
+
+def _begin_apply(ctx: PhaseContext) -> Path | None:
+    """Start terraform; returns the job's directory. None: it was not started, and the run was settled accordingly."""
     try:
-        directory = _prepare_and_start(ctx)
+        return _prepare_and_start(ctx)
     except Cancelled:
         ctx.persist(lambda: ctx.core.database.attempt(owning.cancel_before_effects, ctx.hold))
-        return
-    except PodStopping:
-        apply.give_back(ctx, Cause.STOPPED, counted=False)
-        return
-    except PoolFrozen:
-        apply.give_back(ctx, Cause.FROZEN, counted=False)
-        return
-    except NoRoom:
-        ctx.persist(ctx.log.flush)
-        apply.give_back(ctx, Cause.NO_ROOM, counted=False)
-        return
-    except (EndUnknown, NotStarted):
-        apply.give_back(ctx, Cause.NOT_STARTED)  # an init vanished: nothing was applied
-        return
     except (IacqError, OSError) as error:
         values = _error_values(ctx, error)
         _log_error(ctx, values)
         ctx.persist(ctx.log.flush)
         values["timings"] = ctx.all_timings()
         ctx.persist(lambda: ctx.core.database.attempt(owning.finish_apply, ctx.hold, Status.FAILED, **values))
-        return
-    if directory is not None:
-        ending.follow(ctx, directory, ctx.hold.fence)
+    return None
 
 
-def _prepare_and_start(ctx: PhaseContext) -> Any:
+def _prepare_and_start(ctx: PhaseContext) -> Path | None:
     ctx.lease.check()
     ctx.learn_secrets()
     with _timed(ctx, "prepare"):

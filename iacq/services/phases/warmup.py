@@ -13,7 +13,9 @@ from iacq import log
 from iacq.domain.run import Phase, Run
 from iacq.domain.slot import Place
 from iacq.errors import IacqError, PhaseFailed
+from iacq.messages import BEGIN_WARMUPS
 from iacq.ports import EndUnknown
+from iacq.services.core import Core
 from iacq.services.phases import initializing, preparing, runner
 from iacq.services.phases.context import PhaseContext, SlotWorker
 from iacq.services.phases.job import NotStarted, PodStopping
@@ -51,7 +53,7 @@ def _claim_and_prepare(worker: SlotWorker, run_id: int, retry: int) -> bool | No
         with runner.held(worker, run, lease, began, sealed_secrets, log_of=Phase.APPLY, timeout=timeout) as ctx:
             ready = _prepare_and_report(ctx)
     except PhaseFailed:  # nobody foresaw it
-        core.database.attempt(warming.fail, hold, place)
+        _fail(core, hold, place)
         raise
     finally:
         if not ready:
@@ -107,8 +109,16 @@ def _fetch_providers(ctx: PhaseContext) -> None:
 def _report_failure(ctx: PhaseContext, text: str) -> bool:
     ctx.log.write(f"✗ Not warmed up: {text}; the apply tries again itself")
     ctx.persist(ctx.log.flush)
-    ctx.persist(lambda: ctx.core.database.attempt(warming.fail, ctx.hold, ctx.worker.place))
+    ctx.persist(lambda: _fail(ctx.core, ctx.hold, ctx.worker.place))
     return False
+
+
+def _fail(core: Core, hold: Hold, place: Place) -> bool:
+    """Say that it failed, and ask for the next try at once; tells whether it was still wanted."""
+    if core.database.attempt(warming.fail, hold, place) is None:
+        return False
+    core.ring_control(BEGIN_WARMUPS)
+    return True
 
 
 def settle(worker: SlotWorker, run: Run) -> None:
@@ -117,6 +127,6 @@ def settle(worker: SlotWorker, run: Run) -> None:
     if run.warmup_fence is None or run.prepared_agent_id != place.agent_id:
         return
     hold = Hold(run_id=run.id, phase=Phase.PLAN, fence=run.warmup_fence, owner=place.owner)
-    if worker.core.database.attempt(warming.fail, hold, place) is not None:
+    if _fail(worker.core, hold, place):
         logger.warning("its slot process died while it was warmed up", extra=log.ids(run=run.id))
         worker.workshop.remove(f"{run.id}-{run.warmup_fence}")
