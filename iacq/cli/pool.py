@@ -21,11 +21,11 @@ from iacq.services.pools import PoolChange, Shown
 F = TypeVar("F", bound=Callable[..., Any])
 _argument = click.argument("name", metavar="POOL")
 _OPTIONS = (
-    click.option("--min", "min_pods", type=int, metavar="N", help="Pods that there are at least; 0 for a new pool."),
-    click.option("--max", "max_pods", type=int, metavar="N", help="Pods that there are at most; 1 for a new pool."),
-    click.option("--slots", "slots_per_pod", type=int, metavar="N", help="Runs that a pod does at once; 3."),
-    click.option("--headroom", type=int, metavar="N", help="Slots to keep free beside those in use; 0."),
-    click.option("--idle-grace", metavar="TIME", help="How long an idle pod is kept; IACQ_POD_IDLE_GRACE."),
+    click.option("--min", "min_pods", type=int, metavar="N", help="Pods that there are at least."),
+    click.option("--max", "max_pods", type=int, metavar="N", help="Pods that there are at most."),
+    click.option("--slots", "slots_per_pod", type=int, metavar="N", help="Runs that a pod does at once."),
+    click.option("--headroom", type=int, metavar="N", help="Slots to keep free beside those in use."),
+    click.option("--idle-grace", metavar="TIME", help="How long an idle pod is kept."),
     click.option("--template", metavar="FILE", help='JSON: {"environment": {NAME: text}} of its agents; - is stdin.'),
 )
 
@@ -46,7 +46,7 @@ def pool() -> None:
 @_options
 @pass_app
 def create(app: App, /, name: str, **given: Any) -> None:
-    """Create a pool: at most one pod of three slots, unless more is said."""
+    """Create a pool. Of what is not given: min 0, max 1, slots 3, headroom 0, idle grace IACQ_POD_IDLE_GRACE."""
     made = app.client.create_pool(name, _change(given))
     _say(app, made, f"Pool {name} was created. Next: iacq workspace create NAME --pool {name} ...")
 

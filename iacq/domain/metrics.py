@@ -56,6 +56,7 @@ CATALOGUE: dict[str, Described] = {
     "iacq_pods": _described(GAUGE, "pool status", "pods: online, draining, offline"),
     "iacq_pods_desired": _described(GAUGE, "pool", "pods that the pool should have now"),
     "iacq_pods_needed": _described(GAUGE, "pool", "the same without its minimum and maximum, and without freezes"),
+    "iacq_pool_frozen": _described(GAUGE, "pool", "1 while nothing is dispatched or claimed there, else 0"),
     "iacq_slots": _described(GAUGE, "pool status", "slots: idle, running, reserved"),
     "iacq_slots_closed": _described(GAUGE, "pool reason", "slots that get no work, by why"),
     "iacq_outbox_bells": _described(GAUGE, "", "doorbells that no slot has answered yet"),

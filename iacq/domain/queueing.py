@@ -48,6 +48,7 @@ class Surroundings:
     frozen: str | None = None  # until when its pool is frozen, and why; None: it is not
     starting_since: int | None = None  # ms: when the pod was asked for that starts for longest; None: none starts
     maximum: int | None = None  # pods of the pool, if it has as many; None: there may be more
+    full_slots: int = 0  # of the pool: idle, and closed because their pod has no room on its disk
     overtaken_by: int | None = None  # a younger run that goes first: fewer of its workspace or its caller are running
 
 
@@ -168,6 +169,9 @@ def _capacity(around: Surroundings) -> Waiting:
         return Waiting(code="starting_pod", text=f"a pod is starting, since {_clock(around.starting_since)}")
     if around.pods == 0:
         return Waiting(code="no_agent", text="no pod is online yet")
+    if around.full_slots:
+        text = f"{_slots(around.full_slots)}: the disk of the pod is full, see IACQ_DISK_FLOOR and IACQ_DISK_CAP"
+        return Waiting(code="disk_full", text=text)
     if around.overtaken_by is not None:
         text = f"run {around.overtaken_by} goes first: fewer of its workspace, or of its caller, are running"
         return Waiting(code="fair_share", text=text)
@@ -175,6 +179,10 @@ def _capacity(around: Surroundings) -> Waiting:
         text = f"every slot is in use, and the pool has its maximum of {around.maximum} pods"
         return Waiting(code="pool_at_maximum", text=text)
     return Waiting(code="no_free_slot", text="every slot is in use")
+
+
+def _slots(number: int) -> str:
+    return "a slot gets no work" if number == 1 else f"{number} slots get no work"
 
 
 def _clock(ms: int) -> str:

@@ -10,7 +10,7 @@ from iacq.domain.metrics import Metric, Sample
 from iacq.errors import Unavailable
 from iacq.services import scaling, views
 from iacq.services.core import Core
-from iacq.store import control, counts, totals
+from iacq.store import control, counts, freezes, totals
 from iacq.store.session import Transaction
 
 _SILENT_MS = 30_000
@@ -57,6 +57,7 @@ def _read(tx: Transaction, *, warmups: int) -> list[Metric]:
         *_unended(tx),
         _series("iacq_pods", counts.pods_by_status(tx)),
         *_wanted(tx, warmups),
+        _series("iacq_pool_frozen", {(found.pool,): found.frozen for found in freezes.listed(tx)}),
         _series("iacq_slots", counts.slots_by_status(tx)),
         _series("iacq_slots_closed", counts.closed_slots(tx)),
         _single("iacq_outbox_bells", bells),

@@ -54,6 +54,7 @@ def _surroundings(tx: Transaction, run: Run) -> Surroundings:
 def _capacity(tx: Transaction) -> Callable[[str], dict[str, Any]]:
     """Return what tells what a pool could give to a run: these fields of `Surroundings`."""
     numbers, free, starting = counts.pods_by_status(tx), slots.free_by_pool(tx), counts.starting_since(tx)
+    full = counts.full_slots(tx)
     most = {pool.name: pool.policy.max_pods for pool in pools.listed(tx)}
 
     def of(pool: str) -> dict[str, Any]:
@@ -65,6 +66,7 @@ def _capacity(tx: Transaction) -> Callable[[str], dict[str, Any]]:
             "free_slots": free.get(pool, 0),
             "pods": int(numbers.get((pool, PodStatus.ONLINE), 0)),
             "starting_since": starting.get(pool),
+            "full_slots": full.get(pool, 0),
             "maximum": maximum if maximum and existing >= maximum else None,
         }
 

@@ -68,6 +68,7 @@ def test_the_present_is_counted(world: World, core: Core) -> None:
     assert found["iacq_slots"] == {("default", "idle"): 2, ("default", "running"): 3, ("default", "reserved"): 1}
     assert found["iacq_slots_closed"] == {("default", "not_answering"): 1}
     assert found["iacq_pods"] == {("default", "online"): 1}
+    assert found["iacq_pool_frozen"] == {("default",): 0}
     assert (found["iacq_outbox_bells"], found["iacq_outbox_oldest_seconds"]) == ({(): 1}, {(): 20})
     assert found["iacq_control_silent_seconds"] == {(): 20}
     assert "iacq_beat_silent_seconds" not in found
@@ -81,6 +82,10 @@ def test_one_question_for_all_gives_the_answers_of_one_for_each(world: World, co
     for slot_id in range(1, 7):
         world.do(slots.close, POD, slot_id, f"{POD}-boot1", Closed.NOT_ANSWERING)
     _compare(core, "no_free_slot")
+    for slot_id in (5, 6):
+        world.do(slots.open_again, world.place(slot_id))
+        world.do(slots.close, POD, slot_id, f"{POD}-boot1", Closed.DISK_FULL)
+    _compare(core, "disk_full")
     world.do(pods.set_offline, POD, f"{POD}-boot1")
     _compare(core, "no_agent")
     world.clock.advance(40)
