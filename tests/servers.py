@@ -18,6 +18,7 @@ from typing import Self
 import psycopg2
 
 from iacq.adapters import child_process
+from tests import processes
 from tests.waiting import wait_until
 
 TEMPLATE = "iacq_template"
@@ -36,6 +37,7 @@ class Postgres:
         self._password = secrets.token_hex(16)
         self._directory = Path(tempfile.mkdtemp(prefix="iacq-postgres-"))
         self._data = self._directory / "data"
+        self._log = self._directory / "server.log"
         self._user = _unprivileged()
         self._port = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -83,6 +85,25 @@ class Postgres:
             connection.autocommit = True
             connection.cursor().execute(statement)
 
+    def pids(self) -> list[int]:
+        """Return the processes of the server."""
+        assert self._process
+        return [self._process.pid, *(found.pid for found in processes.descendants(self._process.pid))]
+
+    def kill(self) -> None:
+        """SIGKILL all of it."""
+        pids = self.pids()
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait(20)
+        wait_until(lambda: not any(processes.is_alive(pid) for pid in pids), 20, "the server is gone")
+
+    def start_again(self) -> None:
+        """Start a killed server with what it has, under its address."""
+        if self._launch(60) is None:
+            raise RuntimeError(f"PostgreSQL does not start again:\n{self._log.read_text()}")
+
     def _connect(self) -> "psycopg2.extensions.connection":
         return psycopg2.connect(
             host="127.0.0.1", port=self._port, user="postgres", password=self._password, dbname="postgres"
@@ -116,24 +137,28 @@ class Postgres:
         """Start it; on another port if somebody took ours in between."""
         for _ in range(5):
             self._port = _free_port()
-            log = self._directory / "server.log"
-            with log.open("wb") as output:
-                self._process = subprocess.Popen(
-                    [self._programs / "postgres", "-D", self._data, *_options(self._port, durable=self._durable)],
-                    cwd=self._directory,
-                    env={"PATH": os.defpath},
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    user=self._user,
-                    group=_group_of(self._user),
-                    extra_groups=[] if self._user else None,
-                    start_new_session=True,
-                    preexec_fn=child_process.die_with_parent(signal.SIGINT),  # noqa: PLW1509 - one prctl
-                )
-            if wait_until(lambda: self._ended() or self._answers(), 30, "PostgreSQL answers") == "answers":
+            if self._launch(30):
                 return
-        raise RuntimeError(f"PostgreSQL does not start:\n{log.read_text()}")
+        raise RuntimeError(f"PostgreSQL does not start:\n{self._log.read_text()}")
+
+    def _launch(self, patience: float) -> str | None:
+        """Start its process and wait until it answers; None: it ended."""
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [self._programs / "postgres", "-D", self._data, *_options(self._port, durable=self._durable)],
+                cwd=self._directory,
+                env={"PATH": os.defpath},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                user=self._user,
+                group=_group_of(self._user),
+                extra_groups=[] if self._user else None,
+                start_new_session=True,
+                preexec_fn=child_process.die_with_parent(signal.SIGINT),  # noqa: PLW1509 - one prctl
+            )
+        answer = wait_until(lambda: self._ended() or self._answers(), patience, "PostgreSQL answers")
+        return answer if answer == "answers" else None
 
     def _ended(self) -> str | None:
         return "ended" if self._process and self._process.poll() is not None else None

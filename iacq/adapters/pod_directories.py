@@ -50,7 +50,19 @@ def remove_others(work_root: Path, known: Collection[str]) -> int:
             _remove(work_root, directory)  # somebody was interrupted
         elif directory.is_dir() and directory.name not in known and _take(work_root, directory):
             removed += 1
+    _remove_locks(work_root, known)
     return removed
+
+
+def _remove_locks(work_root: Path, known: Collection[str]) -> None:
+    """Remove the locks of pods that are gone with their directories: whoever runs pods removes those, and no lock."""
+    for lock in (work_root / _PODS).glob(".*.lock"):
+        pod_name = lock.name.removeprefix(".").removesuffix(".lock")
+        if pod_name in known or lock.with_name(pod_name).exists():
+            continue
+        with _alone(work_root, pod_name) as alone:
+            if alone:
+                lock.unlink()
 
 
 def _take(work_root: Path, directory: Path) -> bool:

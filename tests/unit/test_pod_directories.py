@@ -81,3 +81,12 @@ def test_a_pod_that_begins_while_its_directory_is_removed_holds_the_lock_that_ot
         (root / "pods" / "gone" / "slot-1").mkdir(parents=True, exist_ok=True)
         assert pod_directories.remove_others(root, {"other"}) == 0
         os.close(descriptor)
+
+
+def test_a_lock_without_its_directory_goes_when_nobody_holds_it(root: Path) -> None:
+    """Whoever runs pods removes the directory of one that it deletes, and does not know of the lock."""
+    with held(root, "deleted"), held(root, "other"):
+        pod_directories.remove_others(root, {"gone", "other"})
+        assert left(root)[0] == {"gone", "other", ".deleted.lock", ".other.lock"}
+    pod_directories.remove_others(root, {"gone", "other"})
+    assert left(root)[0] == {"gone", "other", ".other.lock"}

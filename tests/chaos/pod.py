@@ -1,0 +1,47 @@
+"""One pod of this machine: its processes, and what terraform does there."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from iacq.keeper import files
+from iacq.keeper.files import Launch
+from tests import processes
+from tests.acceptance.fleet import name_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pod:
+    """A pod whose agent lives, or did when this was made."""
+
+    name: str
+    agent: int  # process id
+    work_root: Path
+
+    @property
+    def directory(self) -> Path:
+        return self.work_root / "pods" / self.name
+
+    def family(self) -> set[int]:
+        """Return every process of the pod: below its agent, below keepers of earlier agents, and their scripts."""
+        roots = {self.agent, *(pid for launch in self.launches() for pid in (launch.keeper_pid, launch.pid) if pid)}
+        found = {pid for root in roots for pid in (root, *(one.pid for one in processes.descendants(root)))}
+        found |= {process.pid for process in processes.working_in(self.directory)}
+        return {pid for pid in found if processes.is_alive(pid)}
+
+    def named(self, prefix: str) -> list[int]:
+        """Return the processes below the agent whose names begin like this."""
+        found = [process.pid for process in processes.descendants(self.agent)]
+        return sorted(pid for pid in found if name_of(pid).startswith(prefix))
+
+    def launches(self) -> Iterator[Launch]:
+        """Yield what is said of each program that runs, or whose keeper does."""
+        for slot in sorted(self.directory.glob("slot-*")):
+            for job in files.list_jobs(slot / "jobs"):
+                launch = files.read_launch(job.path)
+                if launch is not None and not launch.never and (launch.running or launch.keeper_running):
+                    yield launch
+
+    def running(self) -> set[int]:
+        """Return the runs whose terraform lives here."""
+        return {launch.run_id for launch in self.launches() if launch.run_id is not None and launch.running}
