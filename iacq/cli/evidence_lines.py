@@ -9,9 +9,10 @@ from iacq.domain.run import Run, Status
 from iacq.domain.transitions import Cause
 from iacq.services.evidence import Evidence, StateEvidence
 
-_MOST_RESOURCES = 20
+_MOST_RESOURCES = 100
 _CAUSES = {
     Cause.LEASE_LOST: "nothing was heard of its worker any more",
+    Cause.POD_GONE: "its pod is gone",
     Cause.END_UNKNOWN: "terraform was killed, or vanished",
     Cause.RESTORED: "the database was restored from a backup, and this apply may have gone on since",
 }
@@ -23,7 +24,7 @@ def describe(run: Run, evidence: Evidence) -> Iterator[str]:
     yield "Interrupted apply:"
     for name, value in _facts(run, evidence):
         yield f"  {name + ':':<16} {value}"
-    yield from _resources(evidence)
+    yield from _resources(run, evidence)
     if run.status is Status.APPLY_INTERRUPTED:
         yield ""
         yield from _advice(run, evidence)
@@ -60,7 +61,7 @@ def _state(state: StateEvidence) -> str:
     return f"{before} before, serial {state.serial_now} now ({state.resources_now} resources; {kept})"
 
 
-def _resources(evidence: Evidence) -> Iterator[str]:
+def _resources(run: Run, evidence: Evidence) -> Iterator[str]:
     named = {
         "done": "Terraform reported as done:",
         "failed": "Terraform reported as failed:",
@@ -75,7 +76,7 @@ def _resources(evidence: Evidence) -> Iterator[str]:
             identity = f" [id={resource.id}]" if resource.id else ""
             yield f"    {output.printable(f'{resource.address} ({resource.action}){identity}')}"
         if len(seen) > _MOST_RESOURCES:
-            yield f"    and {len(seen) - _MOST_RESOURCES} more"
+            yield f"    and {len(seen) - _MOST_RESOURCES} more; `iacq show {run.id} --json` names all"
 
 
 def _advice(run: Run, evidence: Evidence) -> Iterator[str]:

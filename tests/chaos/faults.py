@@ -14,6 +14,7 @@ from iacq.errors import IacqError
 from tests import processes
 from tests.acceptance import fleet
 from tests.acceptance.fleet import name_of
+from tests.chaos.pod import Pod
 from tests.chaos.scene import Scene, Skipped
 from tests.chaos.schedule import Fault, Kind
 
@@ -34,7 +35,7 @@ def act(scene: Scene, fault: Fault) -> Iterator[None]:
 def _kill_one(prefix: str) -> Callable[[Scene, Fault], Act]:
     def kill(scene: Scene, fault: Fault) -> Act:
         pod = scene.pod(fault.pick)
-        pid = scene.choose(prefix, pod.named(prefix), fault.pick)
+        pid = _process(scene, pod, prefix, fault.pick)
         target, slot = f"{name_of(pid)} of {pod.name} ({pid})", _slot_of(pid)
         with _journalled(scene, fault, target, pod.name, slot):
             fleet.kill(pid)
@@ -46,7 +47,7 @@ def _kill_one(prefix: str) -> Callable[[Scene, Fault], Act]:
 def _pause_one(prefix: str) -> Callable[[Scene, Fault], Act]:
     def pause(scene: Scene, fault: Fault) -> Act:
         pod = scene.pod(fault.pick)
-        pid = scene.choose(prefix, pod.named(prefix), fault.pick)
+        pid = _process(scene, pod, prefix, fault.pick)
         target, slot = f"{name_of(pid)} of {pod.name} ({pid})", _slot_of(pid)
         with scene.alone(pod.name), _journalled(scene, fault, target, pod.name, slot), scene.paused(pid):
             yield
@@ -71,9 +72,8 @@ def _pause_agent(scene: Scene, fault: Fault) -> Act:
 def _kill_pod(scene: Scene, fault: Fault) -> Act:
     pod = scene.pod(fault.pick)
     with _journalled(scene, fault, pod.name, pod.name):
-        while pids := pod.family():
-            fleet.send(signal.SIGSTOP, pids)  # else one of them would act on the death of another
-            fleet.kill(*pids)
+        fleet.send(signal.SIGSTOP, first := pod.family())  # else one of them would act on the death of another
+        fleet.kill(*first, *pod.family())
     yield
 
 
@@ -227,6 +227,13 @@ def _journalled(scene: Scene, fault: Fault, target: str, pod: str, slot: int | N
         yield
     finally:
         scene.journal.end(entry, scene.met(pod, slot))
+
+
+def _process(scene: Scene, pod: Pod, prefix: str, pick: int) -> int:
+    """Choose a process of a pod: a slot in which terraform applies, if there is one."""
+    named = pod.named(prefix)
+    applying = pod.applying()
+    return scene.choose(prefix, [pid for pid in named if _slot_of(pid) in applying] or named, pick)
 
 
 def _slot_of(pid: int) -> int | None:

@@ -37,10 +37,10 @@ def fate(seed: int, number: int, *, slow: bool) -> Fate:
     rng = random.Random(f"fate {seed} {number}")
     return Fate(
         run_type=rng.choices([RunType.PLAN_AND_APPLY, RunType.PLAN, RunType.DRIFT], [18, 1, 1])[0],
-        pause=round(rng.uniform(6, 12) if slow else rng.choice([0, 0.3, 1, 3]), 2),
+        pause=round(rng.uniform(6, 12) if slow else rng.choice([0, 0.5, 1.5, 3]), 2),
         discard=rng.random() < 0.06,
         thinking=rng.choice([0, 0, 0.5, 2, 6]),
-        cancel_after=rng.uniform(0.2, 10) if rng.random() < 0.06 else None,
+        cancel_after=rng.uniform(0.2, 20) if rng.random() < 0.06 else None,
         retry=rng.random() < 0.5,
         repeat=rng.random() < 0.2,
     )

@@ -10,7 +10,7 @@ from iacq.domain.slot import PodStatus
 from iacq.domain.workspace import DEFAULT_POOL, Workspace
 from iacq.services.pools import PoolChange
 from tests import processes
-from tests.acceptance import configurations, fleet
+from tests.acceptance import configurations
 from tests.acceptance.system import System
 from tests.chaos import ledger
 from tests.chaos.pod import Pod
@@ -35,7 +35,7 @@ SETTINGS = {
 """Short times, so that all of it happens within seconds; long enough for a busy machine not to be a fault."""
 
 POOLS = {DEFAULT_POOL: PoolChange(min_pods=2, max_pods=3, slots_per_pod=2), "other": PoolChange(min_pods=1, max_pods=2)}
-QUICK, SLOW = 6, 2
+QUICK, SLOW = 6, 3
 """Workspaces, by how long their resources take."""
 RESOURCES = 3
 DISK = 256
@@ -134,8 +134,3 @@ class Plant(System):
             name = f"{'quick' if number < QUICK else 'slow'}{number}"
             pool = "other" if number % 3 == 2 else DEFAULT_POOL
             self.client.create_workspace(Workspace(name=name, pool=pool, path=str(path), auto_apply=False))
-
-
-def kill(*pids: int) -> None:
-    """SIGKILL processes, stopped ones too, and wait until they are gone."""
-    fleet.kill(*pids)

@@ -36,11 +36,19 @@ class Pod:
 
     def launches(self) -> Iterator[Launch]:
         """Yield what is said of each program that runs, or whose keeper does."""
+        for _, launch in self._launches():
+            if not launch.never and (launch.running or launch.keeper_running):
+                yield launch
+
+    def applying(self) -> list[int]:
+        """Return the slots in which a terraform applies."""
+        return [slot for slot, launch in self._launches() if launch.phase == "apply" and launch.running]
+
+    def _launches(self) -> Iterator[tuple[int, Launch]]:
         for slot in sorted(self.directory.glob("slot-*")):
             for job in files.list_jobs(slot / "jobs"):
-                launch = files.read_launch(job.path)
-                if launch is not None and not launch.never and (launch.running or launch.keeper_running):
-                    yield launch
+                if (launch := files.read_launch(job.path)) is not None:
+                    yield int(slot.name.removeprefix("slot-")), launch
 
     def running(self) -> set[int]:
         """Return the runs whose terraform lives here."""

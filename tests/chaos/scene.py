@@ -56,9 +56,10 @@ class Scene:
         return found[pick % len(found)]
 
     def pod(self, pick: int) -> Pod:
-        """Choose a pod, rather one where terraform runs. Raises Skipped."""
+        """Choose a pod, mostly one where terraform applies. Raises Skipped."""
         pods = self.plant.pods()
-        return self.choose("pod", [pod for pod in pods if pod.running()] or pods, pick)
+        busy = [pod for pod in pods if pod.applying()] if pick % 4 else []
+        return self.choose("pod", busy or pods, pick)
 
     def program(self, kind: str, pick: int) -> str:
         """Choose a running program of a kind: `control`, `beat` or `host`. Raises Skipped."""

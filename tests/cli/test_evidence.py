@@ -60,11 +60,11 @@ def test_once_resolved_it_gives_no_advice(iacq):
 
 
 def test_many_resources_are_counted(iacq):
-    many = tuple(Seen(address=f"a.b[{number}]", action="create", status="running") for number in range(25))
+    many = tuple(Seen(address=f"a.b[{number}]", action="create", status="running") for number in range(105))
     shown = iacq(client(resources=many), "show", "42").stdout
-    assert "a.b[19]" in shown
-    assert "a.b[20]" not in shown
-    assert "and 5 more" in shown
+    assert "a.b[99]" in shown
+    assert "a.b[100]" not in shown
+    assert "and 5 more; `iacq show 42 --json` names all" in shown
 
 
 def test_programs_get_it_with_stable_keys(iacq):
