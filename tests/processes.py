@@ -39,15 +39,15 @@ def everything() -> list[Process]:
     return [process for process in found if process]
 
 
-def descendants(of: int) -> list[Process]:
-    """Return the living children of a process, their children, and so on."""
+def descendants(*of: int) -> list[Process]:
+    """Return the living children of processes, their children, and so on."""
     living = [process for process in everything() if process.state != "Z"]
-    family, grown = {of}, True
+    family, grown = set(of), True
     while grown:
         more = {process.pid for process in living if process.parent in family} - family
         family |= more
         grown = bool(more)
-    return [process for process in living if process.pid in family - {of}]
+    return [process for process in living if process.pid in family - set(of)]
 
 
 def working_in(directory: Path) -> list[Process]:

@@ -25,9 +25,8 @@ class Pod:
     def family(self) -> set[int]:
         """Return every process of the pod: below its agent, below keepers of earlier agents, and their scripts."""
         roots = {self.agent, *(pid for launch in self.launches() for pid in (launch.keeper_pid, launch.pid) if pid)}
-        found = {pid for root in roots for pid in (root, *(one.pid for one in processes.descendants(root)))}
-        found |= {process.pid for process in processes.working_in(self.directory)}
-        return {pid for pid in found if processes.is_alive(pid)}
+        found = [*processes.descendants(*roots), *processes.working_in(self.directory)]
+        return {pid for pid in (*roots, *(process.pid for process in found)) if processes.is_alive(pid)}
 
     def named(self, prefix: str) -> list[int]:
         """Return the processes below the agent whose names begin like this."""
