@@ -112,12 +112,20 @@ class System:
 
     def start_control(self) -> None:
         """Start the control worker and beat, whichever does not run."""
-        if "control" not in self.programs:
-            self.start("control", "-m", "workers.control")
-        if "beat" in self.programs:
-            return
-        arguments = ("-A", "workers.control", "beat", "--scheduler", "celery.beat:Scheduler", "--pidfile=")
-        self.start("beat", "-m", "celery", *arguments)
+        for name in ("control", "beat"):
+            if name not in self.programs:
+                self.start_one_of(name)
+
+    def start_one_of(self, kind: str, *, number: int = 1) -> str:
+        """Start a control worker or a beat; returns the name of the program."""
+        name = kind if number == 1 else f"{kind}-{number}"
+        celery = ("-m", "celery", "-A", "workers.control")
+        arguments = {
+            "control": ("-m", "workers.control"),
+            "beat": (*celery, "beat", "--scheduler", "celery.beat:Scheduler", "--pidfile="),
+        }
+        self.start(name, *arguments[kind])
+        return name
 
     def start_agent(self, name: str = POD, *, slots: int | None = None, **settings: str) -> None:
         arguments = ("--pod-name", name, "--slots", str(slots or self.slots))
