@@ -6,7 +6,7 @@ from collections.abc import Container
 from queue import Empty
 from typing import Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError, RedisError  # noqa: A004 - the one that kombu expects
 
 from iacq.adapters import inbox
 from iacq.adapters.inbox import Refused
@@ -24,6 +24,13 @@ def guard(transport: Any, tasks: Container[str], refusals: Refusals) -> Any:
     transport = keep_client(transport)
 
     class GuardedChannel(transport.Channel):  # type: ignore[misc]  # kombu has no types
+        def _connparams(self, **options: Any) -> Any:
+            if self.connection.client is None:
+                # kombu closes the channel of a lost broker twice if it was listening, and the second time it wants to
+                # give back what it holds, to nobody: unless this is a lost connection, too, the worker ends.
+                raise ConnectionError("this transport is closed")
+            return super()._connparams(**options)
+
         def _brpop_read(self, **options: Any) -> Any:
             try:
                 return super()._brpop_read(**options)

@@ -164,6 +164,7 @@ class System:
             fleet.send(signal.SIGSTOP, pids)
             while self.database.is_sqlite and not self._can_be_written():
                 fleet.send(signal.SIGCONT, pids)
+                wait_until(self._can_be_written, 30, "the transaction ends")  # on a busy machine that needs a moment
                 fleet.send(signal.SIGSTOP, pids)
             yield
         finally:

@@ -37,7 +37,7 @@ def _kill_one(prefix: str) -> Callable[[Scene, Fault], Act]:
         pod = scene.pod(fault.pick)
         pid = _process(scene, pod, prefix, fault.pick)
         target, slot = f"{name_of(pid)} of {pod.name} ({pid})", _slot_of(pid)
-        with _journalled(scene, fault, target, pod.name, slot):
+        with _journalled(scene, fault, target, pod, slot):
             fleet.kill(pid)
         yield
 
@@ -49,7 +49,7 @@ def _pause_one(prefix: str) -> Callable[[Scene, Fault], Act]:
         pod = scene.pod(fault.pick)
         pid = _process(scene, pod, prefix, fault.pick)
         target, slot = f"{name_of(pid)} of {pod.name} ({pid})", _slot_of(pid)
-        with scene.alone(pod.name), _journalled(scene, fault, target, pod.name, slot), scene.paused(pid):
+        with scene.alone(pod.name), _journalled(scene, fault, target, pod, slot), scene.paused(pid):
             yield
 
     return pause
@@ -57,7 +57,7 @@ def _pause_one(prefix: str) -> Callable[[Scene, Fault], Act]:
 
 def _kill_agent(scene: Scene, fault: Fault) -> Act:
     pod = scene.pod(fault.pick)
-    with _journalled(scene, fault, f"agent of {pod.name} ({pod.agent})", pod.name):
+    with _journalled(scene, fault, f"agent of {pod.name} ({pod.agent})", pod):
         fleet.kill(pod.agent)
     yield
 
@@ -65,13 +65,13 @@ def _kill_agent(scene: Scene, fault: Fault) -> Act:
 def _pause_agent(scene: Scene, fault: Fault) -> Act:
     pod = scene.pod(fault.pick)
     target = f"agent of {pod.name} ({pod.agent})"
-    with scene.alone(pod.name), _journalled(scene, fault, target, pod.name), scene.paused(pod.agent):
+    with scene.alone(pod.name), _journalled(scene, fault, target, pod), scene.paused(pod.agent):
         yield
 
 
 def _kill_pod(scene: Scene, fault: Fault) -> Act:
     pod = scene.pod(fault.pick)
-    with _journalled(scene, fault, pod.name, pod.name):
+    with _journalled(scene, fault, pod.name, pod):
         fleet.send(signal.SIGSTOP, first := pod.family())  # else one of them would act on the death of another
         fleet.kill(*first, *pod.family())
     yield
@@ -79,13 +79,14 @@ def _kill_pod(scene: Scene, fault: Fault) -> Act:
 
 def _pause_pod(scene: Scene, fault: Fault) -> Act:
     pod = scene.pod(fault.pick)
-    with scene.alone(pod.name), _journalled(scene, fault, pod.name, pod.name), scene.paused(*pod.family()):
+    with scene.alone(pod.name), _journalled(scene, fault, pod.name, pod), scene.paused(*pod.family()):
         yield
 
 
 def _delete_pod(scene: Scene, fault: Fault) -> Act:
+    scene.require_database()
     pod = scene.pod(fault.pick)
-    with _journalled(scene, fault, pod.name, pod.name):
+    with _journalled(scene, fault, pod.name, pod):
         scene.plant.client.delete_pod(pod.name, force=True)
     yield
 
@@ -93,7 +94,7 @@ def _delete_pod(scene: Scene, fault: Fault) -> Act:
 def _kill_program(kind: str) -> Callable[[Scene, Fault], Act]:
     def kill(scene: Scene, fault: Fault) -> Act:
         name = scene.program(kind, fault.pick)
-        met = {run for pod in scene.plant.pods() for run in scene.met(pod.name)} if kind == "host" else set()
+        met = {run for pod in scene.plant.pods() for run in scene.met(pod)} if kind == "host" else set()
         with scene.alone(name), _entry(scene, fault, name, met):
             scene.plant.kill(name)
             try:
@@ -170,6 +171,7 @@ def _fill(scene: Scene, fault: Fault) -> Act:
 
 
 def _freeze(scene: Scene, fault: Fault) -> Act:
+    scene.require_database()
     pool = (DEFAULT_POOL, "other")[fault.pick % 2]
     with scene.alone(f"pool {pool}"), _entry(scene, fault, pool):
         try:
@@ -217,12 +219,9 @@ def _entry(scene: Scene, fault: Fault, target: str, runs: set[int] = frozenset()
 
 
 @contextlib.contextmanager
-def _journalled(scene: Scene, fault: Fault, target: str, pod: str, slot: int | None = None) -> Iterator[None]:
+def _journalled(scene: Scene, fault: Fault, target: str, pod: Pod, slot: int | None = None) -> Iterator[None]:
     """Write who was in the pod or slot when it began, and when it is over: one may have come meanwhile."""
-    here = next((one for one in scene.plant.pods() if one.name == pod), None)
-    entry = scene.journal.begin(
-        fault.kind, target, scene.met(pod, slot) | (here.running() if here and not slot else set())
-    )
+    entry = scene.journal.begin(fault.kind, target, scene.met(pod, slot))
     try:
         yield
     finally:

@@ -23,6 +23,8 @@ LOSES_APPLIES = frozenset(
     {Kind.KILL_POD, Kind.DELETE_POD, Kind.PAUSE_POD, Kind.PAUSE_SLOT, Kind.KILL_HOST, Kind.CANCEL}
 )
 """Kinds after which an apply may be `apply_interrupted`. Any other one must be survived, unless two meet a run."""
+ABSENCES = frozenset({Kind.KILL_DATABASE, Kind.PAUSE_DATABASE, Kind.OUTAGE})
+"""Whoever dies then is not succeeded before its lease has ended; alone they must be survived."""
 CONSEQUENCE_MS = 60_000
 """Until then an interruption may follow from a fault."""
 SLIP_MS = 50
@@ -152,7 +154,8 @@ def _explained(run: JudgedRun, at: int, journal: Sequence[Entry]) -> bool:
         and (entry.until or at) >= since
         and at - (entry.until or at) <= CONSEQUENCE_MS
     ]
-    return len(met) > 1 or any(entry.kind in LOSES_APPLIES for entry in met)
+    also = [entry for entry in journal if entry.kind in ABSENCES and entry.at <= at and (entry.until or at) >= since]
+    return any(entry.kind in LOSES_APPLIES for entry in met) or (bool(met) and len(met) + len(also) > 1)
 
 
 def _states(facts: Facts, confirmed: list[JudgedRun]) -> Iterator[str]:

@@ -49,6 +49,12 @@ class Pod:
                 if (launch := files.read_launch(job.path)) is not None:
                     yield int(slot.name.removeprefix("slot-")), launch
 
-    def running(self) -> set[int]:
-        """Return the runs whose terraform lives here."""
-        return {launch.run_id for launch in self.launches() if launch.run_id is not None and launch.running}
+    def running(self, slot: int | None = None) -> set[int]:
+        """Return the runs whose terraform lives here, or in one slot."""
+        found = [(number, launch) for number, launch in self._launches() if slot in (None, number)]
+        return {launch.run_id for _, launch in found if launch.run_id is not None and launch.running}
+
+    def known(self, slot: int | None = None) -> set[int]:
+        """Return the runs that have left something here, or in one slot: those that are here, and some that were."""
+        slots = [self.directory / f"slot-{slot}"] if slot is not None else self.directory.glob("slot-*")
+        return {job.run_id for path in slots for job in files.list_jobs(path / "jobs")}

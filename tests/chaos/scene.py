@@ -10,7 +10,8 @@ import redis
 
 from iacq.domain import transitions
 from iacq.domain.run import Status
-from iacq.errors import IacqError
+from iacq.errors import IacqError, Unavailable
+from iacq.messages import slot_queue
 from tests.acceptance import fleet
 from tests.chaos.database import Victim
 from tests.chaos.journal import Journal
@@ -66,17 +67,21 @@ class Scene:
         running = [name for name in PROGRAMS if name.startswith(kind) and name in self.plant.programs]
         return self.choose(kind, running, pick)
 
-    def met(self, pod: str, slot: int | None = None) -> set[int]:
-        """Return the runs that are in a pod or slot now, as far as the database says so and answers."""
-        queues = f"{pod}." if slot is None else f"{pod}.{slot}"
-        if "database" in self._away:
-            return set()
+    def met(self, pod: Pod, slot: int | None = None) -> set[int]:
+        """Return the runs that are in a pod or slot now: as the database says, else as the files there do."""
+        queue = pod.name if slot is None else slot_queue(pod.name, slot)
         with contextlib.suppress(IacqError):
+            self.require_database()
             listed = self.plant.client.list(status=WORKING, limit=None)
-            return {run.id for run in listed if f"{run.pod_name}.{run.slot_id}".startswith(queues)} | {
-                run.id for run in listed if (run.queue or "").startswith(queues)
-            }
-        return set()
+            places = ((run.id, run.queue or slot_queue(run.pod_name or "", run.slot_id or 0)) for run in listed)
+            here = {run for run, place in places if place == queue or place.startswith(f"{queue}.")}
+            return here | pod.running(slot)
+        return pod.known(slot)
+
+    def require_database(self) -> None:
+        """Raise Unavailable while it is away: asking it would take a while, and other faults are to come."""
+        if "database" in self._away:
+            raise Unavailable("the database is away")
 
     @contextlib.contextmanager
     def paused(self, *pids: int) -> Iterator[None]:
@@ -106,8 +111,9 @@ class Scene:
                 self.ended.append(f"{name} ended with {program.returncode}")
                 del self.plant.programs[name]
                 self.plant.launch(name)
-        for pool in list(self._frozen) if "database" not in self._away else ():
+        for pool in list(self._frozen):
             with contextlib.suppress(IacqError):
+                self.require_database()
                 self.plant.client.lift_freeze(pool, reason="chaos")
                 self._frozen.discard(pool)
 

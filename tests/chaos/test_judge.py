@@ -146,6 +146,7 @@ def test_what_breaks_it_is_found(what: str) -> None:
         (fault(Kind.KILL_POD),),
         (fault(Kind.PAUSE_POD),),
         (fault(Kind.KILL_SLOT), fault(Kind.KILL_KEEPER, at=5100)),  # each alone is survived
+        (fault(Kind.KILL_SLOT), fault(Kind.OUTAGE, runs=set())),
     ],
 )
 def test_an_interruption_that_a_fault_explains_is_none_of_ours(journal: tuple[Entry, ...]) -> None:
