@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -394,13 +394,13 @@ class PresentPod:
     phase: PodPhase
     reason: str | None = None  # why it does not run, for people
     started_at: int | None = None  # ms: when its agent was started last; None: not yet
+    in_use: bool | None = None  # how it is marked for others who move pods; None: nobody does here
 
 
 class PodRuntime(Protocol):
     """Runs pods: on this machine, or in a cluster. All calls raise Unavailable while it does not answer.
 
-    It is asked only about pods that it was asked for itself. That one is not listed any more is proof that nothing of
-    it is alive, so a list is never an old one.
+    It is asked only about pods that it was asked for itself.
     """
 
     @property
@@ -422,6 +422,14 @@ class PodRuntime(Protocol):
         """
         ...
 
-    def present(self) -> list[PresentPod]:
-        """Return the pods that exist now, those that are being stopped and that have failed included."""
+    def mark(self, name: str, *, uid: str, in_use: bool) -> None:
+        """Write whether runs need the pod, where those look who would move it. Nothing happens if there is none."""
+        ...
+
+    def present(self, expected: Collection[str] = ()) -> list[PresentPod]:
+        """Return the pods that exist, those that are being stopped and that have failed included.
+
+        expected: pods of which the caller knows. One of these that is not listed is proven gone: nothing of it is
+        alive. That another one is not listed proves nothing.
+        """
         ...

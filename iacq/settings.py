@@ -51,10 +51,8 @@ def size(text: str) -> int:
 
 def pod_runtime(text: str) -> str:
     """Read what runs pods. Raises ValueError."""
-    if text == "kubernetes":
-        raise ValueError("this version runs pods on this machine only: local, or none if they are started by hand")
-    if text not in {"local", "none"}:
-        raise ValueError("expected local or none")
+    if text not in {"local", "kubernetes", "none"}:
+        raise ValueError("expected local, kubernetes or none")
     return text
 
 
@@ -142,8 +140,17 @@ class Settings:
     )
     database_timeout: float = _setting("15s", "how long an answer of PostgreSQL is awaited", positive_duration)
     pod_runtime: str = _setting(
-        "local", "what runs pods: local (this machine); none: they are started by hand", pod_runtime
+        "local", "what runs pods: local (this machine) or kubernetes; none: they are started by hand", pod_runtime
     )
+    kubeconfig: Path | None = _setting(
+        None, "how to reach the cluster of the pods: its current context; none: the cluster that this runs in", path
+    )
+    pod_namespace: str | None = _setting(None, "where the pods are in the cluster; none: where this process is")
+    pod_image: str | None = _setting(None, "image of the pods in a cluster, if their pool's template names none")
+    pod_secret: str = _setting(
+        "iacq", "Secret from which they get IACQ_DATABASE_URL, IACQ_BROKER_URL and IACQ_ENCRYPTION_KEYS"
+    )
+    pod_owner: str | None = _setting(None, "Deployment in their namespace with which they are deleted; none: they stay")
     lease: float = _setting("45s", "how long a claim holds without renewal", duration)
     renew: float = _setting("15s", "how often it is renewed", duration)
     lease_confirm: float = _setting("20s", "apart are the two looks that judge a lease lost", duration)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Collection
 from typing import Any
 
 from iacq.adapters.pod_files import PodFiles
@@ -40,7 +41,10 @@ class LocalPodRuntime:
         if found is not None and uid in (None, found.uid):
             self._files.mark_for_deletion(name)
 
-    def present(self) -> list[PresentPod]:
+    def mark(self, name: str, *, uid: str, in_use: bool) -> None:
+        """Do nothing: nobody else moves pods of this machine."""
+
+    def present(self, expected: Collection[str] = ()) -> list[PresentPod]:  # noqa: ARG002 - the files are the truth
         """Return what is wanted, or not gone yet, with what the host says of it."""
         self._require_host()
         return [self._present(name, pod.uid) for name, pod in self._files.wanted().items()]

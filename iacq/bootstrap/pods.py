@@ -27,6 +27,10 @@ _OF_ONE_SLOT = ("POD_NAME", "POOL_ID", "SLOT_ID")
 
 def runtime(settings: Settings) -> PodRuntime | None:
     """Build what IACQ_POD_RUNTIME names; None: pods are started by hand."""
+    if settings.pod_runtime == "kubernetes":
+        from iacq.adapters.kubernetes_pods import KubernetesPodRuntime
+
+        return KubernetesPodRuntime(settings)
     return None if settings.pod_runtime == "none" else LocalPodRuntime(settings)
 
 

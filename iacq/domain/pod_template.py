@@ -12,7 +12,7 @@ from iacq.domain import fields
 from iacq.errors import InvalidInput
 
 FIELD = "--template"
-_ENVIRONMENT = "environment"
+ENVIRONMENT = "environment"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OF_ONE_POD = ("POD_NAME", "POOL_ID", "SLOT_ID")
 
@@ -32,11 +32,11 @@ def check(given: object) -> dict[str, Any]:
     Secrets of iacq are refused: a template is stored and shown in clear.
     """
     template = fields.mapping(given, FIELD)
-    unknown = sorted(template.keys() - {_ENVIRONMENT})
+    unknown = sorted(template.keys() - {ENVIRONMENT})
     if unknown:
-        raise InvalidInput(f"a template has no field {unknown[0][:60]!a}", field=FIELD, hint=f"it has {_ENVIRONMENT}")
-    environment = fields.mapping(template.get(_ENVIRONMENT, {}), f"{FIELD} {_ENVIRONMENT}")
-    return {_ENVIRONMENT: {name: _value(name, environment) for name in environment}} if template else {}
+        raise InvalidInput(f"a template has no field {unknown[0][:60]!a}", field=FIELD, hint=f"it has {ENVIRONMENT}")
+    environment = fields.mapping(template.get(ENVIRONMENT, {}), f"{FIELD} {ENVIRONMENT}")
+    return {ENVIRONMENT: {name: _value(name, environment) for name in environment}} if template else {}
 
 
 def _value(name: str, environment: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ managers at once do no harm.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from iacq import log
 from iacq.domain import agent_health, placement, pod_names, rolling, scaling
@@ -159,9 +159,11 @@ class PodManager:
                 logger.warning("nobody wants this pod: deleted", extra=log.ids(pod=found.name))
                 runtime.delete(found.name, uid=found.uid)
         ours = [pod for pod in rows.values() if pod.managed and pod.runtime == runtime.identity]
-        if not {pod.name for pod in ours} <= {found.name for found in listed}:
-            listed = runtime.present()
+        missing = {pod.name for pod in ours} - {found.name for found in listed}
+        if missing:
+            listed = runtime.present(missing)
         present = {found.name: found for found in listed}
+        self._mark(ours, present)
         for pod in ours:
             with Apart(pod=pod.name):
                 self._reconcile(pod, present.get(pod.name))
@@ -169,6 +171,15 @@ class PodManager:
             pod_lifecycle.forget_strays, runtime=runtime.identity, older_than_ms=self.core.patience.forget
         ):
             logger.info("silent for long: forgotten", extra=log.ids(pod=name))
+
+    def _mark(self, ours: Sequence[Pod], present: Mapping[str, PresentPod]) -> None:
+        """Say of each pod whether runs need it, where that has changed. One that comes is needed by what waits."""
+        held = {slot.pod_name for slot in self.core.database.read(slots.listed) if slot.run_id}
+        for pod in ours:
+            found = present.get(pod.name)
+            in_use = pod.name in held or pod.status is PodStatus.STARTING
+            if found is not None and found.in_use not in (None, in_use):
+                self._runtime.mark(pod.name, uid=found.uid, in_use=in_use)
 
     def reconcile_reserved_pods(self) -> None:
         """Release slots that are kept for a run in a pod that gets no work: it can be prepared in another one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 
 from iacq.errors import Unavailable
 from iacq.ports import PodPhase, PodSpec, PresentPod
@@ -11,7 +12,8 @@ from iacq.ports import PodPhase, PodSpec, PresentPod
 class FakePodRuntime:
     """Implements `ports.PodRuntime`. `away`: it does not answer. `refuses`: raised by the next `create` calls.
 
-    A pod that is deleted is STOPPING until `vanish`, as a real one needs its time; with `prompt` it is gone at once.
+    `unseen`: pods of which the list has not heard yet. `marks`: how often pods were marked. A pod that is deleted is
+    STOPPING until `vanish`, as a real one needs its time; with `prompt` it is gone at once.
     """
 
     def __init__(self, *, identity: str = "fake", prompt: bool = False) -> None:
@@ -21,6 +23,8 @@ class FakePodRuntime:
         self.prompt = prompt
         self.specs: dict[str, PodSpec] = {}
         self.pods: dict[str, PresentPod] = {}
+        self.unseen: set[str] = set()
+        self.marks = 0
         self._made = 0
 
     def create(self, spec: PodSpec) -> None:
@@ -31,7 +35,9 @@ class FakePodRuntime:
         if spec.name not in self.pods:
             self._made += 1
             self.specs[spec.name] = spec
-            self.pods[spec.name] = PresentPod(name=spec.name, uid=f"uid-{self._made}", phase=PodPhase.STARTING)
+            self.pods[spec.name] = PresentPod(
+                name=spec.name, uid=f"uid-{self._made}", phase=PodPhase.STARTING, in_use=True
+            )
 
     def delete(self, name: str, *, uid: str | None = None) -> None:
         """Let it go."""
@@ -44,10 +50,18 @@ class FakePodRuntime:
         else:
             self.change(name, phase=PodPhase.STOPPING)
 
-    def present(self) -> list[PresentPod]:
-        """Return what there is."""
+    def mark(self, name: str, *, uid: str, in_use: bool) -> None:
+        """Write whether runs need the pod."""
         self._answer()
-        return list(self.pods.values())
+        found = self.pods.get(name)
+        if found is not None and found.uid == uid:
+            self.marks += 1
+            self.pods[name] = dataclasses.replace(found, in_use=in_use)
+
+    def present(self, expected: Collection[str] = ()) -> list[PresentPod]:
+        """Return what there is; `unseen` pods only to whoever expects them."""
+        self._answer()
+        return [pod for pod in self.pods.values() if pod.name not in self.unseen or pod.name in expected]
 
     def change(self, name: str, *, phase: PodPhase, reason: str | None = None, started_at: int | None = None) -> None:
         """Let something become of a pod."""
