@@ -13,7 +13,7 @@ from iacq.adapters import kubernetes_status
 from iacq.adapters.clock import SystemClock
 from iacq.adapters.kubernetes_api import MERGE_PATCH, KubernetesApi, Refused
 from iacq.adapters.kubernetes_watch import PodWatch
-from iacq.domain import pod_manifest, pod_template
+from iacq.domain import pod_manifest
 from iacq.domain.pod_manifest import SAFE_TO_EVICT, WorkerPod
 from iacq.errors import Conflict, InvalidInput, Unavailable
 from iacq.ports import PodSpec, PresentPod
@@ -193,6 +193,6 @@ def _bad_template(spec: PodSpec, error: Refused) -> InvalidInput:
     causes = [f"{cause.get('field')}: {cause.get('message')}" for cause in error.causes]
     return InvalidInput(
         f"the cluster refuses the pods of pool {spec.pool}: {'; '.join(causes) or error.message}",
-        field=pod_template.FIELD,
+        field=pod_manifest.FIELD,
         hint=f"`iacq pool update {spec.pool} --template FILE`",
     )

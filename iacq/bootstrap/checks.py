@@ -8,7 +8,7 @@ import platform
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,12 +52,22 @@ def look(settings: Settings) -> Iterator[Finding]:
         "control": _control,
         "pods": _pods,
         "git": _git,
+        **_of_runtime(settings),
     }
     for name, find in looks.items():
         try:
             yield Finding(name=name, ok=True, text=find(settings))
         except IacqError as error:
             yield Finding(name=name, ok=False, text=error.message, hint=error.hint)
+
+
+def _of_runtime(settings: Settings) -> Mapping[str, Callable[[Settings], str]]:
+    """Return the looks at what runs the pods."""
+    if settings.pod_runtime != "kubernetes":
+        return {}
+    from iacq.bootstrap import cluster_checks
+
+    return cluster_checks.LOOKS
 
 
 def _python(_settings: Settings) -> str:

@@ -13,7 +13,7 @@ from iacq import settings
 from iacq.cli import output
 from iacq.cli.app import App
 from iacq.cli.command import Command, Group, pass_app
-from iacq.domain import pod_template
+from iacq.domain import pod_manifest, pod_template
 from iacq.errors import InvalidInput
 from iacq.services import pool_views
 from iacq.services.pools import PoolChange, Shown
@@ -26,7 +26,9 @@ _OPTIONS = (
     click.option("--slots", "slots_per_pod", type=int, metavar="N", help="Runs that a pod does at once."),
     click.option("--headroom", type=int, metavar="N", help="Slots to keep free beside those in use."),
     click.option("--idle-grace", metavar="TIME", help="How long an idle pod is kept."),
-    click.option("--template", metavar="FILE", help='JSON: {"environment": {NAME: text}} of its agents; - is stdin.'),
+    click.option(
+        "--template", metavar="FILE", help="YAML or JSON: what its pods are like (docs/fleet.md); - is stdin."
+    ),
 )
 
 
@@ -95,7 +97,8 @@ def show(app: App, name: str) -> None:
         output.emit(pool_views.pool_to_json(found))
         return
     policy, failures = found.pool.policy, found.pool.failures
-    environment = (found.pool.template or {}).get("environment", {})
+    template = found.pool.template or {}
+    environment = template.get(pod_manifest.ENVIRONMENT, {})
     facts = {
         "Pool": name,
         "Size": f"{policy.min_pods} to {policy.max_pods} pods of {policy.slots_per_pod} slots",
@@ -104,6 +107,7 @@ def show(app: App, name: str) -> None:
         "Idle grace": output.duration(policy.idle_grace_ms),
         "Generation": str(found.pool.generation),
         "Environment": ", ".join(f"{key}={value}" for key, value in sorted(environment.items())),
+        "Pod": ", ".join(f"{name} of a template (--json shows it)" for name in pod_manifest.OF_POD if name in template),
         "Failures": f"{failures.count} in a row, the last at {output.moment(failures.last_at)}"
         if failures.count
         else "",
@@ -171,7 +175,7 @@ def _text(file: str) -> str:
     try:
         return sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise InvalidInput(f"{file!a} cannot be read: {error}", field=pod_template.FIELD) from error
+        raise InvalidInput(f"{file!a} cannot be read: {error}", field=pod_manifest.FIELD) from error
 
 
 def _pods(shown: Shown) -> str:

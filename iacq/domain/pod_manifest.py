@@ -7,9 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from iacq.domain import pod_template
 from iacq.errors import InvalidInput
 
+FIELD = "--template"
+ENVIRONMENT = "environment"
+OF_POD = ("metadata", "spec")
+"""What of a template is of a Pod."""
 WORKER = "worker"
 """Name of the container in which the agent runs."""
 POOL_LABEL = "iacq/pool"
@@ -61,12 +64,15 @@ class WorkerPod:
 
 
 def build(pod: WorkerPod, template: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return the manifest. Raises InvalidInput that names the field which iacq sets itself, or that is lacking."""
-    given = dict(template or {})
-    of_agent = {**pod.environment, **given.pop(pod_template.ENVIRONMENT, {})}
-    own = {name: value for name, value in given.items() if name in ("metadata", "spec")}
+    """Return the manifest. template: as `pod_template.check` returned it.
+
+    Raises InvalidInput that names the field which iacq sets itself, or that is lacking.
+    """
+    given = template or {}
+    of_agent = {**pod.environment, **given.get(ENVIRONMENT, {})}
+    own = {name: given[name] for name in OF_POD if name in given}
     spec = own.get("spec", {})
-    _refuse_kinds_of(spec.get("volumes", ()))
+    _refuse_other_kinds(spec.get("volumes", ()))
     merged = _merge(_defaults(pod, of_agent, spec), own, "", _theirs)
     _complete(merged["spec"])
     manifest = _merge(_required(pod, spec), merged, "", _ours)
@@ -155,7 +161,7 @@ def _complete(spec: dict[str, Any]) -> None:
     given = {entry["name"] for entry in worker["env"]}
     volumes = {volume["name"]: volume for volume in spec["volumes"]}
     # A pod that fills its volume is evicted, whatever runs in it: iacq makes room before that.
-    limit = _bytes(volumes["work"]["emptyDir"].get("sizeLimit"))
+    limit = _bytes((volumes["work"]["emptyDir"] or {}).get("sizeLimit"))
     if limit is not None and "IACQ_DISK_CAP" not in given:
         worker["env"].append({"name": "IACQ_DISK_CAP", "value": str(limit // 2)})
     if _PROVIDERS_VOLUME in volumes:
@@ -165,7 +171,7 @@ def _complete(spec: dict[str, Any]) -> None:
             worker["env"].append({"name": "IACQ_PROVIDER_MIRROR", "value": _PROVIDERS})
 
 
-def _refuse_kinds_of(volumes: Sequence[Mapping[str, Any]]) -> None:
+def _refuse_other_kinds(volumes: Sequence[Mapping[str, Any]]) -> None:
     for volume in volumes:
         other = sorted(volume.keys() - {"name", "emptyDir"})
         if volume["name"] in ("work", "tmp") and other:
@@ -183,7 +189,7 @@ def _ours(ours: Any, theirs: Any, path: str) -> Any:
 
 
 def _refused(path: str, why: str) -> InvalidInput:
-    return InvalidInput(f"the template sets {path}, and {why}", field=pod_template.FIELD, hint=f"remove {path} from it")
+    return InvalidInput(f"the template sets {path}: {why}", field=FIELD, hint=f"remove {path} from it")
 
 
 def _merge(ours: Any, theirs: Any, path: str, settle: Settle) -> Any:

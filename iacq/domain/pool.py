@@ -62,6 +62,20 @@ class Pool:
     created_at: int = 0  # ms
     updated_at: int = 0  # ms
 
+    @property
+    def failing(self) -> FailingPods | None:
+        """Say why its last pods failed; None: they work."""
+        at = pod_failures.retry_at(self.failures)
+        return None if at is None else FailingPods(reason=self.failed_reason or "not known", retry_at=at)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailingPods:
+    """Pods of a pool fail one after the other."""
+
+    reason: str  # of the last one, for people
+    retry_at: int  # ms: when the next one is tried
+
 
 @dataclass(frozen=True, kw_only=True)
 class Demand:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from iacq.domain.pool import FailingPods
 from iacq.domain.run import Run, RunType, Status
 from iacq.domain.workspace import Workspace
 
@@ -47,6 +48,8 @@ class Surroundings:
     control_seen: bool  # a control worker answered lately
     frozen: str | None = None  # until when its pool is frozen, and why; None: it is not
     starting_since: int | None = None  # ms: when the pod was asked for that starts for longest; None: none starts
+    starting_reason: str | None = None  # what keeps that pod from running; None: nothing is known to
+    failing: FailingPods | None = None  # why pods of the pool fail; None: they work
     maximum: int | None = None  # pods of the pool, if it has as many; None: there may be more
     full_slots: int = 0  # of the pool: idle, and closed because their pod has no room on its disk
     overtaken_by: int | None = None  # a younger run that goes first: fewer of its workspace or its caller are running
@@ -166,7 +169,13 @@ def _capacity(around: Surroundings) -> Waiting:
     if around.free_slots:
         return Waiting(code="claim", text="about to be dispatched")
     if around.starting_since is not None:
-        return Waiting(code="starting_pod", text=f"a pod is starting, since {_clock(around.starting_since)}")
+        text = f"a pod is starting, since {_clock(around.starting_since)}"
+        if around.starting_reason is not None:
+            text = f"{text}, and does not run: {around.starting_reason}"
+        return Waiting(code="starting_pod", text=text)
+    if around.failing is not None:
+        text = f"the last pod failed: {around.failing.reason}; the next one is tried at "
+        return Waiting(code="pods_fail", text=text + _clock(around.failing.retry_at))
     if around.pods == 0:
         return Waiting(code="no_agent", text="no pod is online yet")
     if around.full_slots:

@@ -247,11 +247,12 @@ class PodManager:
         """A silent pod proves nothing: what may be alive in it keeps it."""
         if found.started_at is not None and found.started_at > pod.since:
             self.core.database.attempt(pod_lifecycle.start_again, pod.name)
-        elif self._judge(pod) is Health.LOST:
-            self.core.database.attempt(
-                pod_lifecycle.delete_if_empty, pod.name, reason=pod.reason or "its agent is silent"
-            )
-        else:
+            return
+        if self._judge(pod) is Health.LOST:
+            why = pod.reason or "its agent is silent"
+            if self.core.database.attempt(pod_lifecycle.delete_if_empty, pod.name, reason=why) is not None:
+                return
+        if found.reason is not None:
             self._explain(pod, found.reason)
 
     def _judge(self, pod: Pod) -> Health:

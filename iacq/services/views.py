@@ -53,20 +53,24 @@ def _surroundings(tx: Transaction, run: Run) -> Surroundings:
 
 def _capacity(tx: Transaction) -> Callable[[str], dict[str, Any]]:
     """Return what tells what a pool could give to a run: these fields of `Surroundings`."""
-    numbers, free, starting = counts.pods_by_status(tx), slots.free_by_pool(tx), counts.starting_since(tx)
+    numbers, free, starting = counts.pods_by_status(tx), slots.free_by_pool(tx), counts.starting(tx)
     full = counts.full_slots(tx)
-    most = {pool.name: pool.policy.max_pods for pool in pools.listed(tx)}
+    known = {pool.name: pool for pool in pools.listed(tx)}
 
     def of(pool: str) -> dict[str, Any]:
         existing = sum(
             number for (name, status), number in numbers.items() if name == pool and status != PodStatus.OFFLINE
         )
-        maximum = most.get(pool)
+        found = known.get(pool)
+        maximum = found.policy.max_pods if found else None
+        since, reason = starting.get(pool, (None, None))
         return {
             "free_slots": free.get(pool, 0),
             "pods": int(numbers.get((pool, PodStatus.ONLINE), 0)),
-            "starting_since": starting.get(pool),
+            "starting_since": since,
+            "starting_reason": reason,
             "full_slots": full.get(pool, 0),
+            "failing": found.failing if found else None,
             "maximum": maximum if maximum and existing >= maximum else None,
         }
 

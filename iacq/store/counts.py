@@ -34,12 +34,14 @@ def slots_by_status(tx: Transaction) -> Pairs:
     return _pairs(tx, slots.c.pool, slots.c.status)
 
 
-def starting_since(tx: Transaction) -> dict[str, int]:
-    """Return by pool since when, ms, a pod of it starts: the one that was asked for first."""
-    first = sa.select(pods.c.pool, sa.func.min(pods.c.created_ms).label("at")).where(
-        pods.c.status == PodStatus.STARTING
+def starting(tx: Transaction) -> dict[str, tuple[int, str | None]]:
+    """Return by pool the pod that starts for longest: since when, ms, and what keeps it from running, if known."""
+    rows = tx.execute(
+        sa.select(pods.c.pool, pods.c.created_ms, pods.c.reason)
+        .where(pods.c.status == PodStatus.STARTING)
+        .order_by(pods.c.created_ms.desc())
     )
-    return {row.pool: row.at for row in tx.execute(first.group_by(pods.c.pool))}
+    return {row.pool: (row.created_ms, row.reason) for row in rows}
 
 
 def closed_slots(tx: Transaction) -> Pairs:
