@@ -12,6 +12,7 @@ from celery.signals import worker_shutting_down
 
 from iacq import bootstrap, log, tasks
 from iacq.bootstrap import measured
+from iacq.bootstrap.measured import Pulse
 from iacq.errors import IacqError, InvalidInput
 from iacq.messages import agent_queue
 from iacq.services import agents, key_check
@@ -32,7 +33,7 @@ def run(settings: Settings, pod: Registration, context: ChildContext) -> None:
     core = bootstrap.worker_core(settings, pool_size=2)
     app = bootstrap.worker_app(settings)
     bells = dict(context.bells)
-    pulse = Pulse(core)
+    pulse = Pulse(core.clock.monotonic)
     measured.serve_agent(core, app.refusals, pulse.silent)
     over = threading.Event()
     worker_shutting_down.connect(lambda **_: over.set(), weak=False)
@@ -49,24 +50,6 @@ def run(settings: Settings, pod: Registration, context: ChildContext) -> None:
     except IacqError as error:
         logger.warning("could not say goodbye: %s", error.message)
     sys.exit(node.exitcode)
-
-
-class Pulse:
-    """Knows when the last heartbeat was written."""
-
-    def __init__(self, core: Core) -> None:
-        self._monotonic = core.clock.monotonic
-        self._at = self._monotonic()
-        self.heard = False
-
-    def beat(self) -> None:
-        """A heartbeat was written."""
-        self._at = self._monotonic()
-        self.heard = True
-
-    def silent(self) -> float:
-        """Seconds since then; before the first one, since the start."""
-        return self._monotonic() - self._at
 
 
 def _beat(

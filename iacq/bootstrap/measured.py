@@ -30,13 +30,44 @@ def render(metrics: list[Metric]) -> str:
     return prometheus.render(metrics)
 
 
-def serve_control(core: Core, refusals: Refusals) -> None:
-    """Serve the metrics of the whole system and the health of the control plane, if a setting says where."""
+_BEAT_SILENT = 30.0
+"""Seconds without a bell after which beat is not well: it rings every two."""
+
+
+class Pulse:
+    """Knows when something was done last."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._at = monotonic()
+        self.heard = False
+
+    def beat(self, **_: object) -> None:
+        """It was done."""
+        self._at = self._monotonic()
+        self.heard = True
+
+    def silent(self) -> float:
+        """Seconds since then; before the first time, since the start."""
+        return self._monotonic() - self._at
+
+
+def serve_control(core: Core, refusals: Refusals, idle: Callable[[], float]) -> None:
+    """Serve the metrics of the whole system and the health of the control plane, if a setting says where.
+
+    idle: tells the seconds since this worker did a job. /livez is about this process only.
+    """
     pages: dict[str, Page] = {
         "/metrics": lambda: (200, render([*measuring.measure_or_say_down(core), _refused(refusals)])),
         "/healthz": lambda: _health(measuring.find_faults(core)),
+        "/livez": lambda: _health(measuring.find_deafness(core, idle())),
     }
     _serve(core.settings, pages)
+
+
+def serve_beat(settings: Settings, silent: Callable[[], float]) -> None:
+    """Serve the health of beat, if a setting says where. silent: tells the seconds since it rang."""
+    _serve(settings, {"/healthz": lambda: _health(_faults_of_beat(silent()))})
 
 
 def serve_agent(core: Core, refusals: Refusals, silent: Callable[[], float]) -> None:
@@ -79,6 +110,10 @@ def _of_pod(silent: float, work: Path) -> list[Metric]:
 
 def _faults_of_pod(silent: float, longest: float) -> list[str]:
     return [f"no heartbeat was written for {silent:.0f} s"] if silent > longest else []
+
+
+def _faults_of_beat(silent: float) -> list[str]:
+    return [f"no bell was rung for {silent:.0f} s"] if silent > _BEAT_SILENT else []
 
 
 def _health(faults: list[str]) -> tuple[int, str]:

@@ -65,9 +65,13 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
 def _agent(settings: Settings, spec: PodSpec) -> Program:
     arguments = ("--pod-name", spec.name, "--pool", spec.pool, "--slots", str(spec.slots), "--managed")
     found = program(settings, spec.name, "workers.agent", *arguments, grace=settings.stop_grace + _AFTER_GRACE)
-    # One address can be listened on once: here it is the control worker's.
-    environment = {**found.environment, "IACQ_METRICS_ADDRESS": "off", **local_pods.environment(spec)}
-    return dataclasses.replace(found, environment=environment)
+    found = unmeasured(found)
+    return dataclasses.replace(found, environment={**found.environment, **local_pods.environment(spec)})
+
+
+def unmeasured(program: Program) -> Program:
+    """Let a program serve no metrics: one address can be listened on once, and here it is the control worker's."""
+    return dataclasses.replace(program, environment={**program.environment, "IACQ_METRICS_ADDRESS": "off"})
 
 
 def program(settings: Settings, name: str, module: str, *arguments: str, grace: float = 10.0) -> Program:

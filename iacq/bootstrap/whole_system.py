@@ -90,7 +90,7 @@ def running(
         with pod_parts.host(settings, say) as host:
             _ask_for_pods(core)
             foreground.start(pod_parts.program(settings, "control", "workers.control"))
-            foreground.start(pod_parts.program(settings, "beat", "workers.control", "beat"))
+            foreground.start(pod_parts.unmeasured(pod_parts.program(settings, "beat", "workers.control", "beat")))
             if flower:
                 foreground.start(pod_parts.program(settings, "flower", "workers.flower"))
             system = WholeSystem(foreground, host)

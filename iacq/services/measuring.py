@@ -15,6 +15,8 @@ from iacq.store.session import Transaction
 
 _SILENT_MS = 30_000
 """After so long without hearing beat, a control worker is not well."""
+_DEAF = 120.0
+"""Seconds without a job: among several workers, each does one every few seconds."""
 
 
 def measure(core: Core) -> list[Metric]:
@@ -42,6 +44,19 @@ def find_faults(core: Core) -> list[str]:
     if beat is None:
         return ["no control worker has heard beat yet"]
     return [f"no control worker has heard beat for {beat // 1000} s"] if beat > _SILENT_MS else []
+
+
+def find_deafness(core: Core, idle: float) -> list[str]:
+    """Say that this control worker is stuck: it has done nothing for long, while others go on hearing beat.
+
+    idle: seconds since it did a job. Without database, broker or beat nobody does anything, and none is stuck.
+    """
+    try:
+        _, beat = core.database.read(control.silences)
+    except Unavailable:
+        return []
+    heard = beat is not None and beat <= _SILENT_MS
+    return [f"others hear beat, and this worker has done nothing for {idle:.0f} s"] if heard and idle > _DEAF else []
 
 
 def _read(tx: Transaction, *, warmups: int) -> list[Metric]:
