@@ -14,7 +14,7 @@ def _every(seconds: float, task: str) -> dict[str, Any]:
     return {
         "task": task,
         "schedule": seconds,
-        "options": {"queue": messages.CONTROL_QUEUE, "expires": seconds * 2},
+        "options": {"queue": messages.CONTROL_QUEUE, "expires": seconds * 2, "headers": messages.VERSION},
     }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from iacq.domain import versions
 from iacq.domain.run import Phase
 
 CONTROL_QUEUE = "iacq.control"
@@ -37,6 +38,9 @@ PHASE_TASKS = {Phase.PLAN: PLAN, Phase.APPLY: APPLY}
 
 CALLS = frozenset({ENQUEUE, GET_RUN})
 """Tasks that other services call and that answer, also about arguments that make no sense. All others are bells."""
+
+VERSION = {"iacq_protocol": versions.BELL_NEEDS}
+"""What each bell has in its headers: the oldest protocol that understands it (`domain.versions`)."""
 
 LARGEST_ID = 2**31 - 1
 """What the columns hold."""
@@ -70,6 +74,12 @@ def takes(task: str, args: Sequence[object], kwargs: Mapping[str, Any]) -> bool:
     """Tell whether a bell may have these arguments."""
     wanted = _ARGUMENTS.get(task, {})
     return not args and kwargs.keys() == wanted.keys() and all(wanted[name](kwargs[name]) for name in wanted)
+
+
+def needed_protocol(headers: Mapping[str, Any]) -> Any:
+    """Return what a message says that its reader must speak; None: nothing, as those of other services do."""
+    [name] = VERSION
+    return headers.get(name)
 
 
 def slot_queue(pod_name: str, slot_id: int) -> str:

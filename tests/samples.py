@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+from iacq.domain import versions
 from iacq.domain.run import Run, RunType, Status, WarmupStatus
 from iacq.domain.slot import Slot, SlotStatus
 from iacq.domain.workspace import Workspace
@@ -31,6 +32,7 @@ def run(status: Status = Status.PENDING, **changes: Any) -> Run:
         "fence": 0,
         "warmup_status": WarmupStatus.NONE,
         "warmup_retries": 0,
+        "needs_protocol": versions.RUN_NEEDS,
         "created_at": 0,
     }
     return Run(**{**_NONE, **known, **changes})
@@ -46,6 +48,7 @@ def slot(pod_name: str = "pod1", slot_id: int = 1, **changes: Any) -> Slot:
         "run_id": None,
         "task_type": None,
         "closed": None,
+        "protocol": versions.PROTOCOL,
         "updated_at": 0,
     }
     return Slot(pod_name=pod_name, slot_id=slot_id, **{**known, **changes})

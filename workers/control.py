@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import functools
 import sys
+import time
 from typing import TYPE_CHECKING
 
-from celery.signals import worker_init
+from celery.signals import after_task_publish, worker_init
 from celery.utils.nodenames import default_nodename, host_format
 from celery.worker import state
 
 from beat_schedule import BEAT_SCHEDULE
 from iacq import bootstrap, log, tasks
 from iacq.bootstrap import measured, pods
-from iacq.errors import InvalidInput, Unavailable
+from iacq.bootstrap.measured import Pulse
+from iacq.errors import Conflict, InvalidInput, Unavailable
 from iacq.messages import CONTROL_QUEUE
-from iacq.services import key_check
+from iacq.services import key_check, participating
 from iacq.settings import load
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ THREADS = 4
 """Jobs at once: a slow one must not hold up dispatching."""
 
 settings = load()
+pulse = Pulse(time.monotonic)
 app = bootstrap.control_app(settings)
 app.conf.beat_schedule = BEAT_SCHEDULE
 app.conf.beat_scheduler = "celery.beat:Scheduler"  # keeps no file, so that a read-only root works
@@ -41,30 +44,37 @@ def unchecked() -> Core:
 
 
 @functools.cache
-def core() -> Core:
-    """Return it with its keys checked. If they are wrong the worker ends: none of its jobs could read anything."""
+def checked() -> Core:
+    """Return it with its version and its keys checked. If they are wrong the worker ends: none of its jobs would do."""
     made = unchecked()
     try:
+        participating.require(made.database)
         key_check.require(made.database, made.sealer)
-    except InvalidInput as error:
+    except (Conflict, InvalidInput) as error:
         logger.critical("%s (%s)", error.message, error.hint)
         state.should_stop = 1  # Celery's own way out, in its main thread
         raise
     return made
 
 
+def core() -> Core:
+    """Return what a job needs, and note that this worker does one."""
+    pulse.beat()
+    return checked()
+
+
 @functools.cache
 def manager() -> PodManager | None:
     """Build what looks after the pods; None: they are started by hand."""
-    return pods.manager(core())
+    return pods.manager(checked())
 
 
 def begin() -> None:
     """Check the keys and serve metrics before anything is consumed. A database that is away is waited for."""
     try:
-        measured.serve_control(unchecked(), app.refusals)
-        core()
-    except InvalidInput as error:
+        measured.serve_control(unchecked(), app.refusals, pulse.silent)
+        checked()
+    except (Conflict, InvalidInput) as error:
         sys.exit(f"Error: {error.message} ({error.hint})")
     except Unavailable as error:
         logger.warning("%s; the first job asks again", error.message)
@@ -81,6 +91,8 @@ def main() -> None:
     """
     log.set_up(settings.log_format)
     if sys.argv[1:] == ["beat"]:
+        after_task_publish.connect(pulse.beat, weak=False)
+        measured.serve_beat(settings, pulse.silent)
         app.Beat(quiet=True, loglevel="INFO").run()
         return
     node = bootstrap.worker_node(app, host_format(default_nodename("control@%h")), CONTROL_QUEUE, threads=THREADS)

@@ -123,6 +123,7 @@ class CeleryDispatcher:
                     serializer="json",
                     headers={
                         "lang": "py",
+                        **messages.VERSION,
                         "task": task,
                         "id": task_id,
                         "root_id": task_id,

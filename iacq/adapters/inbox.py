@@ -18,6 +18,7 @@ import kombu.utils.json
 
 from iacq import messages
 from iacq.adapters.refusals import Reason
+from iacq.domain import versions
 
 kombu_json: Any = kombu.utils.json  # has no types
 
@@ -51,6 +52,7 @@ def admit(envelope: Any, queue: str, tasks: Container[str]) -> dict[str, Any]:
     _require(headers.get("eta") is None, Reason.SCHEDULED)
     task, task_id = headers.get("task"), headers.get("id")
     _require(_is_printable(task_id) and 1 <= len(task_id) <= 100, Reason.ENVELOPE)
+    _require_understood(messages.needed_protocol(headers))
     _require(isinstance(task, str) and task.startswith("iacq.") and task in tasks, Reason.TASK)
     args, kwargs = _read_body(body, properties.get("body_encoding"))
     _require(task in messages.CALLS or messages.takes(task, args, kwargs), Reason.ARGUMENTS)
@@ -101,6 +103,12 @@ def _is_printable(value: object) -> bool:
 def _require(holds: bool, reason: Reason) -> None:
     if not holds:
         raise Refused(reason)
+
+
+def _require_understood(needs: Any) -> None:
+    if needs is not None:
+        _require(type(needs) is int and needs >= 1, Reason.ENVELOPE)
+        _require(needs <= versions.PROTOCOL, Reason.NEWER_VERSION)
 
 
 def _read_body(body: str, encoding: Any) -> tuple[list[Any], dict[str, Any]]:

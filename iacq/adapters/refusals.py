@@ -24,6 +24,7 @@ class Reason(enum.StrEnum):
     CONTENT_TYPE = "content_type"  # pickle, yaml, compressed, ...
     TOO_LARGE = "too_large"
     SCHEDULED = "scheduled"  # has an eta: it would wait in the worker's memory
+    NEWER_VERSION = "newer_version"  # of a newer iacq: this one would not understand it
     TASK = "task"  # nothing that this worker does
     ARGUMENTS = "arguments"  # not those of the task
     FAILED = "failed"  # looked well, and Celery stumbled over it

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers.modes import GCM
 from iacq.errors import InvalidInput, PhaseFailed
 
 _MAGIC = b"iacq1"
+_ANY_MAGIC = b"iacq"
 _HEADER = len(_MAGIC) + 4
 _NONCE = 12
 _TAG = 16
@@ -64,6 +65,8 @@ class AesGcmSealer:
     def open(self, sealed: bytes, *, bound_to: str) -> bytes:
         """Decrypt. Raises PhaseFailed(code=unreadable): no such key, or not what was sealed for this."""
         header = bytes(sealed[:_HEADER])
+        if header.startswith(_ANY_MAGIC) and not header.startswith(_MAGIC):
+            raise PhaseFailed(f"{bound_to}: another version of iacq sealed what is stored", code="unreadable")
         if len(sealed) < _HEADER + _NONCE + _TAG or not header.startswith(_MAGIC):
             raise PhaseFailed(f"{bound_to}: what is stored was not sealed by iacq, or is cut off", code="unreadable")
         cipher = self._ciphers.get(header[len(_MAGIC) :])

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from iacq.adapters import keys, private_directory
 from iacq.adapters.sealer import AesGcmSealer
-from iacq.errors import Unavailable
-from iacq.services import key_check
+from iacq.errors import Conflict, Unavailable
+from iacq.services import key_check, participating
 from iacq.settings import Settings
 from iacq.store import migrate
 from iacq.store.session import Database
@@ -26,13 +26,45 @@ def prepare(settings: Settings) -> None:
         private_directory.ensure(settings.home)
     keys.load(settings)
     _reach(settings)
-    migrate.upgrade(settings.sqlalchemy_url)
-    require_keys(settings)
+    if migrate.upgrade(settings.sqlalchemy_url):
+        with contextlib.closing(_open(settings)) as database:
+            participating.demand_this(database)  # nothing older was ever here
+    require(settings)
 
 
-def require_keys(settings: Settings) -> None:
-    """Raise InvalidInput(code=wrong_key) unless everything stored can be opened with the keys that are here."""
-    with contextlib.closing(Database(settings.sqlalchemy_url, pool_size=1)) as database:
+def finish_upgrade(settings: Settings) -> bool:
+    """Run what may be done once nothing older runs any more, and let nothing older take part from now on.
+
+    Tells whether there was anything to do. Raises Conflict while something older is heard, or if `prepare` was not
+    done; Unavailable.
+    """
+    url = settings.sqlalchemy_url
+    if not is_current(settings):
+        raise Conflict(
+            "the first part of the upgrade has not been done",
+            field="--after",
+            hint="`iacq db upgrade`, then replace every process, then `iacq db upgrade --after`",
+            code="not_upgraded",
+        )
+    with contextlib.closing(_open(settings)) as database:
+        participating.require(database)
+        participating.require_nothing_older(database, silence_ms=int(settings.agent_offline * 1000))
+        new = participating.demand_this(database)
+        # One that began meanwhile, and has not registered yet, finds the demand; one that has, is found now.
+        participating.require_nothing_older(database, silence_ms=int(settings.agent_offline * 1000))
+    unseen = migrate.version(url) != migrate.newest()
+    if unseen:
+        migrate.upgrade(url, after=True)
+    return new or unseen
+
+
+def require(settings: Settings) -> None:
+    """Check that this version may take part, and that everything stored can be opened with the keys that are here.
+
+    Raises Conflict(code=too_old), InvalidInput(code=wrong_key).
+    """
+    with contextlib.closing(_open(settings)) as database:
+        participating.require(database)
         key_check.require(database, AesGcmSealer(keys.load(settings)))
 
 
@@ -46,12 +78,16 @@ def look_at_keys(settings: Settings) -> None:
             key_check.look(database, AesGcmSealer(keys.load(settings)))
 
 
-def upgrade_sql(settings: Settings) -> str:
-    """Return the statements that `prepare` would run in this database; empty if there is nothing to do.
+def _open(settings: Settings) -> Database:
+    return Database(settings.sqlalchemy_url, pool_size=1)
+
+
+def upgrade_sql(settings: Settings, *, after: bool) -> str:
+    """Return the migrations that `prepare` would run in this database, or `finish_upgrade`; empty if there are none.
 
     Raises Unavailable, InvalidInput.
     """
-    return migrate.upgrade_sql(settings.sqlalchemy_url)
+    return migrate.upgrade_sql(settings.sqlalchemy_url, after=after)
 
 
 def look(settings: Settings) -> Findings:
@@ -60,13 +96,13 @@ def look(settings: Settings) -> Findings:
     from iacq.store.inspecting import Findings
 
     if _is_yet_to_be_made(settings):
-        return Findings(version=None, newest=migrate.newest())
+        return Findings(version=None, required=migrate.required(), newest=migrate.newest())
     _reach(settings)
     return inspecting.look(settings.sqlalchemy_url)
 
 
 def is_current(settings: Settings) -> bool:
-    """Tell whether the database has seen every migration. Raises Unavailable if it is away."""
+    """Tell whether the database has seen every migration that this version needs. Raises Unavailable if it is away."""
     if _is_yet_to_be_made(settings):
         return False
     _reach(settings)

@@ -10,6 +10,7 @@ from iacq.bootstrap import schema
 from iacq.cli import output, restored
 from iacq.cli.app import App
 from iacq.cli.command import Command, Group, pass_app
+from iacq.domain import versions
 from iacq.errors import InvalidInput, Unavailable
 from iacq.services.reencrypting import Tally
 from iacq.store.inspecting import Findings
@@ -22,14 +23,18 @@ def db() -> None:
 
 @db.command(cls=Command, example="iacq db upgrade --sql > upgrade.sql")
 @click.option("--sql", is_flag=True, help="Print the statements for this database instead of running them.")
+@click.option("--after", is_flag=True, help="End an upgrade: nothing older than this version runs any more.")
 @pass_app
-def upgrade(app: App, sql: bool) -> None:
+def upgrade(app: App, sql: bool, after: bool) -> None:
     """Run every migration that the database has not seen: all of them or, after an error, none.
 
     A table workspace_tasks that is there already gets columns, constraints and indexes; its rows are left as they are.
+
+    Processes of the version before go on working. When all of them have been replaced, --after does the rest: what
+    they would not have survived; and from then on nothing older may take part.
     """
     if sql:
-        text = schema.upgrade_sql(app.settings)
+        text = schema.upgrade_sql(app.settings, after=after)
         if app.as_json:
             output.emit({"sql": text})
         elif text:
@@ -37,11 +42,24 @@ def upgrade(app: App, sql: bool) -> None:
         else:
             output.note("The database has the present schema: there is nothing to do.")
         return
+    if after:
+        _finish(app)
+        return
     schema.prepare(app.settings)
     if app.as_json:
         output.emit({"current": True})
     else:
         output.line("The database has the present schema.")
+
+
+def _finish(app: App) -> None:
+    changed = schema.finish_upgrade(app.settings)
+    if app.as_json:
+        output.emit({"current": True, "changed": changed})
+    elif changed:
+        output.line(f"The upgrade is over: what takes part speaks protocol {versions.PROTOCOL} or a newer one.")
+    else:
+        output.note("The upgrade was over already: there is nothing to do.")
 
 
 @db.command(cls=Command, example="iacq db reencrypt")
@@ -86,18 +104,32 @@ def check(app: App, was_restored: bool, force: bool) -> None:
         restored.settle(app, force=force)
     elif app.as_json:
         output.emit(
-            {"current": True, "version": found.version, "missing": [], "foreign_rows": found.foreign_rows},
+            {
+                "current": True,
+                "version": found.version,
+                "missing": [],
+                "foreign_rows": found.foreign_rows,
+                "protocol": versions.PROTOCOL,
+                "demanded_protocol": found.demanded,
+                "upgrade_over": _is_over(found),
+            },
         )
     else:
         output.line(f"The database answers and has the present schema ({found.version}).")
+        if not _is_over(found):
+            output.line("An upgrade is not over: when nothing older runs any more, `iacq db upgrade --after`.")
         if found.foreign_rows:
             output.line(f"workspace_tasks has {found.foreign_rows} rows that are not iacq's; they are left alone.")
 
 
+def _is_over(found: Findings) -> bool:
+    return found.version == found.newest and found.demanded >= versions.PROTOCOL
+
+
 def _require_current(found: Findings) -> None:
-    if found.version != found.newest:
+    if not found.current:
         raise Unavailable(
-            f"the database does not have the present schema: it has {found.version or 'none'}, not {found.newest}",
+            f"the database does not have the present schema: it has {found.version or 'none'}, not {found.required}",
             field="IACQ_DATABASE_URL",
             hint="`iacq db upgrade`",
             code="database_not_migrated",

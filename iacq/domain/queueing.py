@@ -34,6 +34,7 @@ class Candidate:
     priority: int
     requested_by: str
     attempt: int  # as it was seen: it starts only if it is still so
+    needs_protocol: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +47,8 @@ class Surroundings:
     free_slots: int  # of the pool, open
     pods: int  # online pods of the pool
     control_seen: bool  # a control worker answered lately
+    control_protocol: int | None  # the newest that those speak (`versions`); None: none was seen
+    pods_protocol: int | None  # the newest that online pods of the pool speak; None: none is online
     frozen: str | None = None  # until when its pool is frozen, and why; None: it is not
     starting_since: int | None = None  # ms: when the pod was asked for that starts for longest; None: none starts
     starting_reason: str | None = None  # what keeps that pod from running; None: nothing is known to
@@ -137,7 +140,7 @@ def explain(run: Run, around: Surroundings) -> Waiting | None:
         return None
     if around.frozen is not None:
         return Waiting(code="frozen_until", text=f"pool {run.pool}: {around.frozen}")
-    return _behind(run, around) or _capacity(around)
+    return _behind(run, around) or _capacity(run, around)
 
 
 def _behind(run: Run, around: Surroundings) -> Waiting | None:
@@ -161,11 +164,25 @@ def _behind(run: Run, around: Surroundings) -> Waiting | None:
     return None
 
 
-def _capacity(around: Surroundings) -> Waiting:
+def _for_newer(run: Run, around: Surroundings) -> Waiting | None:
+    """Say that nobody here can read what a newer version stored."""
+    for who, protocol in (("control workers", around.control_protocol), ("pods of its pool", around.pods_protocol)):
+        if protocol is not None and protocol < run.needs_protocol:
+            text = (
+                f"a newer iacq stored it, for protocol {run.needs_protocol}: the {who} speak {protocol}, upgrade them"
+            )
+            return Waiting(code="newer_version", text=text)
+    return None
+
+
+def _capacity(run: Run, around: Surroundings) -> Waiting:
     if not around.control_seen:
         return Waiting(
             code="no_control", text="no control worker is running: start `iacq up` (or `iacq worker control`)"
         )
+    newer = _for_newer(run, around)
+    if newer is not None:
+        return newer
     if around.free_slots:
         return Waiting(code="claim", text="about to be dispatched")
     if around.starting_since is not None:

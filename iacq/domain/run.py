@@ -136,6 +136,7 @@ class Run:
     timings: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # phase → step → ms
     error_code: str | None
     error_text: str | None
+    needs_protocol: int  # of whoever goes on with it (`versions`): what is stored for it has that format
     commit: str | None  # git commit of the source
     terraform_version: str | None
     created_at: int

@@ -39,6 +39,7 @@ class Slot:
     run_id: int | None
     task_type: str | None  # type of that run
     closed: Closed | None
+    protocol: int  # that its agent speaks (`versions`)
     updated_at: int  # ms
 
     @property
@@ -100,6 +101,7 @@ class Pod:
     since: int  # ms: when its status became what it is
     runtime: str | None = None  # what it was asked for from (`ports.PodRuntime.identity`); None: started by hand
     generation: int | None = None  # of its pool's template; None: started by hand, so iacq neither makes nor ends it
+    protocol: int | None = None  # that its agent speaks (`versions`); None: not registered yet
     reason: str | None = None  # why it does not run, or goes
 
     @property

@@ -61,13 +61,13 @@ def _dispatch_round(core: Core, remembered: Remembered) -> tuple[int, bool]:
     remembered.reached = reached or {}
     started = 0
     for candidate in turns:
-        if candidate.pool not in rooms.free and candidate.status is not Status.CONFIRMED:
+        if not rooms.may_have(candidate.pool, candidate.needs_protocol) and candidate.status is not Status.CONFIRMED:
             continue
         with Apart(run=candidate.id, workspace=candidate.workspace):
             if _dispatch(core, candidate, rooms):
                 turns.count(candidate)
                 started += 1
-    return started, reached is not None and bool(rooms.free)
+    return started, reached is not None and bool(rooms.free.keys() - rooms.lacking.keys())
 
 
 @dataclass
@@ -77,17 +77,22 @@ class Rooms:
     core: Core
     free: dict[str, int]  # how many, by pool; one without any is not there
     known: dict[str, list[Slot]] = field(default_factory=dict)  # all slots of the fullest pods with a free one
+    lacking: dict[str, int] = field(default_factory=dict)  # by pool: no free slot speaks this protocol, or a newer one
 
-    def choose(self, pool: str) -> Slot | None:
-        """Choose a free slot of the pool."""
-        if pool not in self.free:
+    def may_have(self, pool: str, needs: int) -> bool:
+        """Tell whether the pool may have a free slot whose agent speaks this protocol."""
+        return pool in self.free and (pool not in self.lacking or needs < self.lacking[pool])
+
+    def choose(self, pool: str, needs: int) -> Slot | None:
+        """Choose a free slot of the pool whose agent speaks this protocol."""
+        if not self.may_have(pool, needs):
             return None
-        chosen = placement.choose_slot(pool, self.known.get(pool, ()))
+        chosen = placement.choose_slot(pool, self.known.get(pool, ()), needs=needs)
         if chosen is None:
-            self.known[pool] = self.core.database.read(slots.with_room, pool, pods=_PODS)
-            chosen = placement.choose_slot(pool, self.known[pool])
+            self.known[pool] = self.core.database.read(slots.with_room, pool, pods=_PODS, needs=needs)
+            chosen = placement.choose_slot(pool, self.known[pool], needs=needs)
         if chosen is None:
-            del self.free[pool]
+            self.lacking[pool] = needs
         return chosen
 
     def note(self, slot: Slot, *, taken: bool) -> None:
@@ -107,7 +112,7 @@ def _dispatch(core: Core, candidate: Candidate, rooms: Rooms) -> bool:
     if candidate.status is Status.CONFIRMED:
         bell = core.database.attempt(waiting.dispatch_to_own_slot, candidate)
     if bell is None:
-        slot = rooms.choose(candidate.pool)
+        slot = rooms.choose(candidate.pool, candidate.needs_protocol)
         if slot is None:
             return False
         bell = core.database.attempt(waiting.dispatch, candidate, slot)

@@ -12,7 +12,7 @@ from iacq.domain.slot import Closed, Pod, Slot, SlotStatus
 from iacq.errors import Unavailable
 from iacq.messages import ANSWER, DISPATCH
 from iacq.services.core import Apart, Core
-from iacq.store import counts, pods, runs, slots
+from iacq.store import counts, participation, pod_lifecycle, pods, runs, slots
 from iacq.store.protocol import recovering, waiting
 from iacq.store.session import Transaction
 
@@ -79,7 +79,7 @@ def _free_stale_slots(tx: Transaction) -> int:
 
 
 def check_agents(core: Core) -> int:
-    """Take work from pods that are silent and slots that do not answer; returns how many runs were taken back.
+    """Take work from pods that are silent or too old, and slots that do not answer; returns how many runs it took.
 
     What is planning or applying is not touched: its lease judges.
     """
@@ -92,9 +92,21 @@ def check_agents(core: Core) -> int:
     for slot, run in late:
         with Apart(slot=slot.queue, run=run.id):
             changed += _take_back(core, slot, run)
+    changed += _drain_too_old(core)
     _ask_closed_slots(core)
     if changed:
         core.ring_control(DISPATCH)
+    return changed
+
+
+def _drain_too_old(core: Core) -> int:
+    """Let pods get no work any more that are older than the database demands; what runs there ends there."""
+    changed = 0
+    for name, reason in core.database.read(participation.too_old):
+        with Apart(pod=name):
+            held = core.database.attempt(pod_lifecycle.drain, name, reason=reason)
+            logger.warning("draining: %s", reason, extra=log.ids(pod=name))
+            changed += settle_slots(core, held or [])
     return changed
 
 

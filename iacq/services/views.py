@@ -14,7 +14,7 @@ from iacq.domain.workspace import Workspace
 from iacq.errors import IacqError
 from iacq.services.core import Core
 from iacq.services.evidence import Evidence
-from iacq.store import control, counts, freezes, pools, runs, slots, startable, workspaces
+from iacq.store import control, counts, freezes, participation, pools, runs, slots, startable, workspaces
 from iacq.store import queue as queue_rows
 from iacq.store.session import Transaction
 from iacq.store.states import StateVersion
@@ -44,7 +44,7 @@ def _surroundings(tx: Transaction, run: Run) -> Surroundings:
         workspace=_workspace_of(tx, run),
         active=_other(active, run),
         ahead=_other(ahead, run),
-        control_seen=control.seen_within(tx, ms=CONTROL_SILENT_MS),
+        **_control(tx),
         frozen=freezes.sentences(tx, pool=run.pool).get(run.pool),
         overtaken_by=queueing.find_overtaken(turns).get(run.id),
         **_capacity(tx)(run.pool),
@@ -54,7 +54,7 @@ def _surroundings(tx: Transaction, run: Run) -> Surroundings:
 def _capacity(tx: Transaction) -> Callable[[str], dict[str, Any]]:
     """Return what tells what a pool could give to a run: these fields of `Surroundings`."""
     numbers, free, starting = counts.pods_by_status(tx), slots.free_by_pool(tx), counts.starting(tx)
-    full = counts.full_slots(tx)
+    full, newest = counts.full_slots(tx), participation.newest_by_pool(tx)
     known = {pool.name: pool for pool in pools.listed(tx)}
 
     def of(pool: str) -> dict[str, Any]:
@@ -67,6 +67,7 @@ def _capacity(tx: Transaction) -> Callable[[str], dict[str, Any]]:
         return {
             "free_slots": free.get(pool, 0),
             "pods": int(numbers.get((pool, PodStatus.ONLINE), 0)),
+            "pods_protocol": newest.get(pool),
             "starting_since": since,
             "starting_reason": reason,
             "full_slots": full.get(pool, 0),
@@ -75,6 +76,12 @@ def _capacity(tx: Transaction) -> Callable[[str], dict[str, Any]]:
         }
 
     return of
+
+
+def _control(tx: Transaction) -> dict[str, Any]:
+    """Look at the control workers: these fields of `Surroundings`."""
+    protocols = control.protocols(tx, ms=CONTROL_SILENT_MS)
+    return {"control_seen": bool(protocols), "control_protocol": max(protocols, default=None)}
 
 
 def _workspace_of(tx: Transaction, run: Run) -> Workspace | None:
@@ -104,7 +111,7 @@ def explain_all(tx: Transaction) -> list[tuple[Run, Waiting | None]]:
         for waiting in _startable_by_pool(unended, active, ahead, locked).values()
         for number, before in queueing.find_overtaken(Turns(waiting, by_workspace, by_caller)).items()
     }
-    control_seen = control.seen_within(tx, ms=CONTROL_SILENT_MS)
+    control_workers = _control(tx)
     frozen = freezes.sentences(tx)
 
     def around(run: Run) -> Surroundings:
@@ -112,7 +119,7 @@ def explain_all(tx: Transaction) -> list[tuple[Run, Waiting | None]]:
             workspace=locked.get(run.workspace),
             active=_other(active.get(run.workspace), run),
             ahead=_other(ahead.get(run.workspace), run),
-            control_seen=control_seen,
+            **control_workers,
             frozen=frozen.get(run.pool),
             overtaken_by=overtaken.get(run.id),
             **capacity(run.pool),
@@ -258,6 +265,7 @@ def pod_to_json(pod: Pod, held: list[Slot]) -> dict[str, Any]:
         "running": sum(slot.status == "running" for slot in held),
         "reserved": sum(slot.status == "reserved" for slot in held),
         "generation": pod.generation,
+        "protocol": pod.protocol,
         "reason": pod.reason,
         "created_at": rfc3339(pod.created_at),
         "last_heartbeat": rfc3339(pod.last_heartbeat),

@@ -42,10 +42,15 @@ def _begin_in(core: Core, pool: str, wanted: list[Run], free: int) -> int:
         if begun >= spare:
             break
         with Apart(run=run.id, workspace=run.workspace):
-            slot = placement.choose_slot(pool, core.database.read(slots.with_room, pool, pods=1))
+            slot = _choose(core, run)
             if slot is not None and run.id not in starting:
                 begun += _begin(core, run, slot)
     return begun
+
+
+def _choose(core: Core, run: Run) -> Slot | None:
+    found = core.database.read(slots.with_room, run.pool, pods=1, needs=run.needs_protocol)
+    return placement.choose_slot(run.pool, found, needs=run.needs_protocol)
 
 
 def _begin(core: Core, run: Run, slot: Slot) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex
 
-from iacq.store import indexes, migrate  # noqa: F401 - indexes belong to the metadata
+from iacq.store import indexes, migrate, participation  # noqa: F401 - indexes belong to the metadata
 from iacq.store.schema import metadata, runs
 from iacq.store.session import Database
 
@@ -19,24 +19,31 @@ class Findings:
     """What was found."""
 
     version: str | None  # last migration that the database has seen; None: none
+    required: str  # last one that this version needs
     newest: str  # last one that there is
     missing: tuple[str, ...] = ()  # tables, columns, constraints and indexes, as people name them
     repair: tuple[str, ...] = ()  # statements that make the missing indexes
+    current: bool = False  # it has seen what this version needs
+    demanded: int = 0  # the protocol that a process must speak to take part; 0: any
     foreign_rows: int = 0  # rows of `workspace_tasks` that iacq did not write
 
 
 def look(url: str) -> Findings:
     """Look at the database. Raises Unavailable if it is away, or of a newer iacq."""
-    version, newest = migrate.version(url), migrate.newest()
+    version, required, newest = migrate.version(url), migrate.required(), migrate.newest()
     if version is None:
-        return Findings(version=version, newest=newest)
+        return Findings(version=version, required=required, newest=newest)
     with contextlib.closing(Database(url, pool_size=1)) as database, database.transaction(reading=True) as tx:
         inspector = sa.inspect(tx.connection)
-        missing = list(_missing(inspector)) if version == newest else []
+        current = migrate.is_current(url)
+        missing = list(_missing(inspector)) if current else []
         foreign = sa.select(sa.func.count()).select_from(runs).where(runs.c.fence.is_(None))
         return Findings(
             version=version,
+            required=required,
             newest=newest,
+            current=current,
+            demanded=participation.demanded(tx) if current else 0,
             missing=tuple(text for text, _ in missing),
             repair=tuple(
                 str(CreateIndex(index).compile(dialect=tx.connection.dialect)).strip()

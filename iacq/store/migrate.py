@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlalchemy.exc import ProgrammingError
 
-from iacq.errors import Unavailable
+from iacq.errors import Conflict, Unavailable
 from iacq.store.session import Database
 
 if TYPE_CHECKING:
@@ -24,26 +24,71 @@ _LOCK_NOT_AVAILABLE = "55P03"
 _INSUFFICIENT_PRIVILEGE = "42501"
 
 
+SCRIPTS = str(resources.files("iacq.store") / "migrations")
+BEFORE, AFTER = "before", "after"
+"""What a migration says of itself as `part`. Before: processes of the version before go on working, so it comes before
+they are replaced (it adds). After: only once nothing older runs any more (it removes what nobody uses now)."""
+
+
 def _config(url: str, output: io.StringIO | None = None) -> Config:
     from alembic.config import Config
 
     config = Config(output_buffer=output) if output else Config()
-    config.set_main_option("script_location", str(resources.files("iacq.store") / "migrations"))
+    config.set_main_option("script_location", SCRIPTS)
     config.attributes["url"] = url
     return config
 
 
-def upgrade(url: str) -> None:
+def upgrade(url: str, *, after: bool = False) -> bool:
     """Run every migration that the database at `url` has not seen: all of them or, after an error, none.
 
-    Raises InvalidInput for a table that was there before and does not fit; Unavailable if the database is away, newer,
-    in use, or somebody else's.
+    after: also those at the end for which nothing older may run any more; a database that was never seen has nothing
+    older, and gets all. Returns whether that was so. Raises InvalidInput for a table that was there before and does not
+    fit; Conflict if those of the version before are lacking; Unavailable if the database is away, newer, in use, or
+    somebody else's.
     """
     from alembic import command
 
     with _translated():
-        version(url)
-        command.upgrade(_config(url), "head")
+        config, present = _config(url), version(url)
+        fresh = present is None
+        if not fresh:
+            _require_neighbour(present, config)
+        if after or not _has_seen(present, _required(config), config):
+            command.upgrade(config, "head" if after or fresh else _required(config))
+        return fresh
+
+
+def _migrations(config: Config) -> list[tuple[str, str]]:
+    """Return every migration, oldest first, with its part."""
+    from alembic.script import ScriptDirectory
+
+    scripts = reversed(list(ScriptDirectory.from_config(config).walk_revisions()))
+    return [(script.revision, script.module.part) for script in scripts]
+
+
+def _required(config: Config) -> str:
+    """Return the migration that this version needs: the last one that comes before its processes."""
+    return next(revision for revision, part in reversed(_migrations(config)) if part == BEFORE)
+
+
+def _has_seen(present: str | None, revision: str, config: Config) -> bool:
+    order = [known for known, _ in _migrations(config)]
+    return present is not None and order.index(present) >= order.index(revision)
+
+
+def _require_neighbour(present: str | None, config: Config) -> None:
+    """Raise Conflict if there is an unseen migration of a version before this one that removes something."""
+    known = [revision for revision, _ in _migrations(config)]
+    unseen = _migrations(config)[known.index(present or "") + 1 : known.index(_required(config))]
+    for revision, part in unseen:
+        if part == AFTER:
+            raise Conflict(
+                f"migration {revision} of an earlier version has not been run",
+                field="IACQ_DATABASE_URL",
+                hint="run `iacq db upgrade --after` of the version before this one first: versions are not skipped",
+                code="version_skipped",
+            )
 
 
 @contextlib.contextmanager
@@ -74,7 +119,7 @@ def _pgcode(error: BaseException | None) -> str | None:
     return getattr(getattr(error, "orig", None), "pgcode", None)
 
 
-def upgrade_sql(url: str) -> str:
+def upgrade_sql(url: str, *, after: bool = False) -> str:
     """Return the statements that `upgrade` would run in this very database; empty if there is nothing to do.
 
     Raises what `upgrade` raises, but for constraints and triggers of a table that was there before: those are tried out
@@ -92,10 +137,11 @@ def upgrade_sql(url: str) -> str:
             present = version_of(connection)
             found = existing.find(connection) if present is None else None
     _check_known(present, config)
-    if present == _head(config):
+    target = _head(config) if present is None or after else _required(config)
+    if _has_seen(present, target, config):
         return ""
     config.attributes["existing"] = found
-    command.upgrade(config, f"{present}:head" if present else "head", sql=True)
+    command.upgrade(config, f"{present}:{target}" if present else target, sql=True)
     return output.getvalue()
 
 
@@ -108,12 +154,18 @@ def version(url: str) -> str | None:
 
 
 def is_current(url: str) -> bool:
-    """Tell whether the database has seen every migration."""
-    return version(url) == _head(_config(url))
+    """Tell whether the database has seen every migration that this version needs."""
+    config = _config(url)
+    return _has_seen(version(url), _required(config), config)
+
+
+def required() -> str:
+    """Return the last migration that this version needs."""
+    return _required(_config("sqlite://"))
 
 
 def newest() -> str:
-    """Return the last migration that there is."""
+    """Return the last migration that there is: it may wait until nothing older runs any more."""
     return _head(_config("sqlite://"))
 
 

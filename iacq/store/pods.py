@@ -8,10 +8,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from iacq.domain import versions
 from iacq.domain.pool import PoolPod
 from iacq.domain.slot import GOING, Closed, Pod, PodStatus, Slot, SlotStatus
 from iacq.errors import Conflict
-from iacq.store import pools
+from iacq.store import participation, pools
 from iacq.store import slots as slot_rows
 from iacq.store.schema import heartbeats, pods, slots
 from iacq.store.session import Transaction
@@ -29,6 +30,7 @@ class Registration:
     pool: str
     slots: int
     managed: bool = False  # a runtime started it, because iacq asked for the pod
+    protocol: int = versions.PROTOCOL  # that this agent speaks
 
 
 def register(tx: Transaction, new: Registration) -> list[Slot]:
@@ -41,7 +43,13 @@ def register(tx: Transaction, new: Registration) -> list[Slot]:
     closed = Closed.DRAINING if _register_pod(tx, new) in GOING else Closed.STARTING
     beat(tx, new.pod_name, new.agent_id)
     known = {slot.slot_id for slot in slot_rows.listed(tx, pod_name=new.pod_name)}
-    values = {"agent_id": new.agent_id, "pool": new.pool, "closed": closed, "updated_ms": tx.now}
+    values = {
+        "agent_id": new.agent_id,
+        "pool": new.pool,
+        "closed": closed,
+        "protocol": new.protocol,
+        "updated_ms": tx.now,
+    }
     for number in range(1, new.slots + 1):
         if number in known:
             tx.execute(
@@ -58,7 +66,7 @@ def register(tx: Transaction, new: Registration) -> list[Slot]:
 
 
 def _register_pod(tx: Transaction, new: Registration) -> PodStatus:
-    """Change or insert the pod's row, which stays locked; returns its status.
+    """Change or insert the pod's row, which stays locked; returns its status. One that is too old is draining.
 
     One that was started by hand comes back from a drain with its next boot: whoever starts it wants it.
     """
@@ -66,17 +74,26 @@ def _register_pod(tx: Transaction, new: Registration) -> PodStatus:
     found = tx.execute(sa.select(pods).where(this).with_for_update()).first()
     if new.managed and (found is None or found.generation is None):
         raise Conflict(f"pod {new.pod_name} is not wanted any more", field="pod")
-    values: dict[str, Any] = {"agent_id": new.agent_id, "pool": new.pool, "slots": new.slots}
-    status = PodStatus.ONLINE
+    values: dict[str, Any] = {
+        "agent_id": new.agent_id,
+        "pool": new.pool,
+        "slots": new.slots,
+        "protocol": new.protocol,
+    }
+    status, reason = PodStatus.ONLINE, versions.too_old(new.protocol, participation.demanded(tx))
+    if reason is not None:
+        status = PodStatus.DRAINING
     if found is not None and found.status in GOING and (new.managed or found.agent_id == new.agent_id):
         status = PodStatus(found.status)
     else:
-        values |= {"status": status, "since_ms": tx.now, "reason": None}
+        values |= {"status": status, "since_ms": tx.now, "reason": reason}
     if found is None:
         pools.ensure(tx, new.pool, slots=new.slots)
         tx.execute(pods.insert().values(name=new.pod_name, created_ms=tx.now, **values))
     else:
         tx.execute(pods.update().where(this).values(**values))
+    if reason is not None and new.managed and found is not None:
+        pools.note_failure(tx, new.pool, asked_at=found.created_ms, reason=reason)  # so the next ones are tried rarely
     return status
 
 
@@ -150,6 +167,7 @@ def to_pod(row: sa.Row[Any]) -> Pod:
         since=row.since_ms,
         runtime=row.runtime,
         generation=row.generation,
+        protocol=row.protocol,
         reason=row.reason,
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 import sqlalchemy as sa
 
-from iacq.domain import transitions
+from iacq.domain import transitions, versions
 from iacq.domain.queueing import Candidate
 from iacq.domain.run import Run, Status
 from iacq.domain.slot import SlotStatus
@@ -29,6 +29,7 @@ _CONFIRMED = (
     .where(
         _UNENDED,
         runs.c.status == Status.CONFIRMED,
+        runs.c.needs_protocol <= versions.PROTOCOL,
         runs.c.workspace_id.not_in(sa.select(workspaces.c.name).where(workspaces.c.locked_ms.is_not(None))),
         runs.c.pool.not_in(freezes.FROZEN_POOLS),
         sa.or_(runs.c.pool.in_(sa.bindparam("pools", expanding=True)), _OWN_SLOT),

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from iacq.domain import transitions
+from iacq.domain import transitions, versions
 from iacq.domain.run import Changes, Run, RunType, StartTier, Status, WarmupStatus
 from iacq.domain.transitions import Cause
 from iacq.store import readable, statement
@@ -44,6 +44,7 @@ class NewRun:
     idempotency_key: str | None
     request_digest: str
     retry_of: int | None = None  # the ended run that is asked for again
+    needs_protocol: int = versions.RUN_NEEDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,17 @@ class Event:
     details: str | None
 
 
-_REQUIRED = ("workspace_id", "pool", "priority", "requested_by", "attempt", "tries", "fence", "created_ms")
+_REQUIRED = (
+    "workspace_id",
+    "pool",
+    "priority",
+    "requested_by",
+    "attempt",
+    "tries",
+    "fence",
+    "created_ms",
+    "needs_protocol",
+)
 
 
 def _mapping(value: object) -> dict[str, Any] | None:
@@ -130,6 +141,7 @@ def to_run(row: sa.Row[Any]) -> Run:
         timings=_timings(values["timings"]),
         error_code=values["error_code"],
         error_text=values["error_text"],
+        needs_protocol=values["needs_protocol"],
         commit=values["git_commit"],
         terraform_version=values["terraform_version"],
         created_at=values["created_ms"],
@@ -175,6 +187,7 @@ def insert(tx: Transaction, new: NewRun, *, run_id: int | None = None) -> Run:
         "idempotency_key": new.idempotency_key,
         "request_digest": new.request_digest,
         "retry_of": new.retry_of,
+        "needs_protocol": new.needs_protocol,
         "attempt": 0,
         "tries": 0,
         "fence": 0,

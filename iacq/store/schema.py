@@ -85,6 +85,7 @@ runs = sa.Table(
     sa.Column("queued_ms", sa.BigInteger),
     sa.Column("started_ms", sa.BigInteger),
     sa.Column("completed_ms", sa.BigInteger),
+    sa.Column("needs_protocol", sa.Integer),  # of whoever goes on with it (`domain.versions`)
     sa.Column("tallied", sa.Integer),  # what iacq_totals has of it: 0 nothing, 1 its plan, 2 all
     sa.CheckConstraint(f"fence IS NULL OR {is_in('status', Status)}", name="ck_workspace_tasks_status"),
     sa.CheckConstraint(f"fence IS NULL OR {is_in('task_type', RunType)}", name="ck_workspace_tasks_type"),
@@ -200,6 +201,7 @@ pods = sa.Table(
     sa.Column("created_ms", sa.BigInteger, nullable=False),
     sa.Column("runtime", sa.String(100)),  # which of them was asked for it; NULL: started by hand
     sa.Column("generation", sa.Integer),  # of its pool's template; NULL: started by hand
+    sa.Column("protocol", sa.Integer),  # that its agent speaks (`domain.versions`); NULL: not registered yet
     sa.Column("reason", sa.Text),  # why it does not run, or goes
     sa.CheckConstraint(is_in("status", PodStatus), name="ck_iacq_pods_status"),
     sa.CheckConstraint("(runtime IS NULL) = (generation IS NULL)", name="ck_iacq_pods_managed"),
@@ -224,6 +226,7 @@ slots = sa.Table(
     sa.Column("run_id", sa.BigInteger, sa.ForeignKey("workspace_tasks.id"), unique=True),
     sa.Column("task_type", sa.String(20)),
     sa.Column("closed", sa.String(20)),  # NULL: open
+    sa.Column("protocol", sa.Integer, nullable=False),  # that its agent speaks
     sa.Column("updated_ms", sa.BigInteger, nullable=False),
     sa.CheckConstraint(is_in("status", SlotStatus), name="ck_iacq_slots_status"),
     sa.CheckConstraint("(status = 'idle') = (run_id IS NULL)", name="ck_iacq_slots_hold"),
@@ -329,4 +332,11 @@ totals = sa.Table(
     sa.Column("metric", sa.String(60), primary_key=True),
     sa.Column("labels", sa.String(200), primary_key=True),  # JSON list
     sa.Column("value", sa.Float, nullable=False),
+)
+
+demands = sa.Table(
+    "iacq_demands",  # what a process must speak to take part: the greatest counts
+    metadata,
+    sa.Column("protocol", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("since_ms", sa.BigInteger, nullable=False),
 )

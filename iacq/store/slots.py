@@ -29,6 +29,7 @@ def to_slot(row: sa.Row[Any]) -> Slot:
         run_id=row.run_id,
         task_type=row.task_type,
         closed=Closed(row.closed) if row.closed else None,
+        protocol=row.protocol,
         updated_at=row.updated_ms,
     )
 
@@ -68,7 +69,7 @@ def reserve_idle(tx: Transaction, slot: Slot, run: Run) -> None:
 
 
 def _take(tx: Transaction, slot: Slot, run: Run | Candidate, status: SlotStatus) -> None:
-    taken = _update(
+    taken = slot.protocol >= run.needs_protocol and _update(
         tx,
         {**_at(slot), "agent_id": slot.agent_id, "status": SlotStatus.IDLE, "closed": None},
         {"status": status, "run_id": run.id, "task_type": run.run_type},
@@ -200,7 +201,7 @@ _SOME_PODS = 100
 
 _WITH_FREE_ONE = (
     sa.select(slots.c.pod_name)
-    .where(sa.text(IS_FREE), slots.c.pool == sa.bindparam("pool"))
+    .where(sa.text(IS_FREE), slots.c.pool == sa.bindparam("pool"), slots.c.protocol >= sa.bindparam("needs"))
     .order_by(slots.c.pod_name)
     .limit(_SOME_PODS)
     .distinct()
@@ -220,9 +221,12 @@ _FREE = (
 )
 
 
-def with_room(tx: Transaction, pool: str, *, pods: int) -> list[Slot]:
-    """Return all slots of a few pods of a pool that have a free one: of the fullest, among the first by name."""
-    return readable.many(tx, _WITH_ROOM, _KEY, to_slot, {"pool": pool, "pods": pods})
+def with_room(tx: Transaction, pool: str, *, pods: int, needs: int) -> list[Slot]:
+    """Return all slots of a few pods of a pool that have a free one: of the fullest, among the first by name.
+
+    needs: the protocol that their agents speak at least.
+    """
+    return readable.many(tx, _WITH_ROOM, _KEY, to_slot, {"pool": pool, "pods": pods, "needs": needs})
 
 
 def free_by_pool(tx: Transaction) -> dict[str, int]:

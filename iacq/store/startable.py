@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from iacq.domain import transitions
+from iacq.domain import transitions, versions
 from iacq.domain.queueing import Candidate
 from iacq.domain.run import RunType, Status
 from iacq.store import readable
@@ -41,6 +41,7 @@ COLUMNS = (
     runs.c.priority,
     runs.c.requested_by,
     runs.c.attempt,
+    runs.c.needs_protocol,
 )
 """What a candidate is made of."""
 
@@ -69,6 +70,7 @@ def to_candidate(row: sa.Row[Any]) -> Candidate:
         priority=row.priority,
         requested_by=row.requested_by,
         attempt=row.attempt,
+        needs_protocol=row.needs_protocol,
     )
 
 
@@ -114,8 +116,9 @@ def _is_first() -> sa.ColumnElement[bool]:
 
 
 def _look(can_start: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    """Select candidates, each with whether it could start."""
-    return sa.select(*COLUMNS, can_start.label("can_start"))
+    """Select candidates, each with whether it could start: not what only a newer version can read."""
+    readable_here = runs.c.needs_protocol <= versions.PROTOCOL
+    return sa.select(*COLUMNS, sa.and_(can_start, readable_here).label("can_start"))
 
 
 def _window(*kinds: RunType) -> sa.Subquery:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from iacq.domain import versions
 from iacq.domain.pool import PoolPolicy
 from iacq.domain.run import RunType, Status
 from iacq.domain.slot import PodStatus, SlotStatus
@@ -37,12 +38,14 @@ def add_pods(tx: Transaction, number: int, *, closed: str | None = None) -> None
     now = tx.now
     columns = {"pool": POOL, "agent_id": BOOT}
     tx.execute(
-        pods.insert().values(status=PodStatus.ONLINE, slots=SLOTS, since_ms=now, created_ms=now),
+        pods.insert().values(
+            status=PodStatus.ONLINE, slots=SLOTS, protocol=versions.PROTOCOL, since_ms=now, created_ms=now
+        ),
         [{"name": name, **columns} for name in names],
     )
     tx.execute(heartbeats.insert().values(at_ms=now), [{"pod_name": name, "agent_id": BOOT} for name in names])
     tx.execute(
-        slots.insert().values(status=SlotStatus.IDLE, closed=closed, updated_ms=now),
+        slots.insert().values(status=SlotStatus.IDLE, closed=closed, protocol=versions.PROTOCOL, updated_ms=now),
         [{"pod_name": name, "slot_id": index, **columns} for name in names for index in range(1, SLOTS + 1)],
     )
 
@@ -65,6 +68,7 @@ def _waiting(workspace: str, caller: str, run_type: RunType) -> dict[str, Any]:
         "tries": 0,
         "pool": POOL,
         "priority": 0,
+        "needs_protocol": versions.RUN_NEEDS,
         "auto_apply": False,
         "requested_by": caller,
         "created_ms": 1,

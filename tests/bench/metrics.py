@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from iacq.adapters import prometheus
+from iacq.domain import versions
 from iacq.domain.run import RunType, Status
 from iacq.services import measuring, tallying
 from iacq.store import migrate
@@ -63,6 +64,7 @@ def _row(number: int) -> dict[str, Any]:
         "priority": 0,
         "auto_apply": False,
         "requested_by": "bench",
+        "needs_protocol": versions.RUN_NEEDS,
         "created_ms": now,
         "queued_ms": now,
     }

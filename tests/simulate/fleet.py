@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+from iacq.domain import versions
 from iacq.domain.pool import PoolPod
 from iacq.domain.slot import PodStatus, Slot, SlotStatus
 
@@ -49,6 +50,7 @@ class Fleet:
                 run_id=None,
                 task_type=None,
                 closed=None,
+                protocol=versions.PROTOCOL,
                 updated_at=now,
             )
             for number in range(1, self._slots_per_pod + 1)

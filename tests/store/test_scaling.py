@@ -251,7 +251,14 @@ def _hold(tx: Any, held: set[int]) -> None:
     for number in held:
         tx.execute(
             slot_table.insert().values(
-                pod_name=f"p{number}", slot_id=1, agent_id="a", pool="x", status="running", run_id=number, updated_ms=1
+                pod_name=f"p{number}",
+                slot_id=1,
+                agent_id="a",
+                pool="x",
+                status="running",
+                run_id=number,
+                protocol=1,
+                updated_ms=1,
             )
         )
 

@@ -30,6 +30,7 @@ def enqueue(world: World, rows: Iterable[dict[str, Any]]) -> None:
         "priority": 0,
         "auto_apply": False,
         "requested_by": "alice",
+        "needs_protocol": 1,
         "created_ms": 1,
         "queued_ms": 1,
         "tallied": 0,

@@ -123,7 +123,7 @@ def test_the_table_gets_what_it_lacks_and_nothing_of_it_changes(
     assert platform.ask(OF_THEIRS) == rows, "not even written anew: same place, same transaction"
     assert set(platform.ask(DEFINITIONS)) >= definitions
     assert inspecting.look(platform.url) == inspecting.Findings(
-        version=migrate.newest(), newest=migrate.newest(), foreign_rows=24
+        version=migrate.newest(), required=migrate.required(), newest=migrate.newest(), current=True, foreign_rows=24
     )
     assert platform.ask("SELECT version_num FROM alembic_version") == [("5f2d77c0b1aa",)]
     after = set(platform.ask(DEFINITIONS))

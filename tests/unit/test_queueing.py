@@ -15,6 +15,8 @@ CALM: dict[str, Any] = {
     "free_slots": 1,
     "pods": 1,
     "control_seen": True,
+    "control_protocol": 1,
+    "pods_protocol": 1,
 }
 LOCKED = samples.workspace(locked_by="bob", locked_reason="migration", locked_at=5)
 ACTIVE = samples.run(Status.PLANNING, id=7)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from iacq import log
-from iacq.domain import transitions
+from iacq.domain import transitions, versions
 from iacq.domain.run import Phase, Run, StartTier, Status
 from iacq.domain.slot import Place
 from iacq.domain.transitions import Cause
@@ -244,6 +244,8 @@ def _finish_plan(tx: Transaction, ctx: PhaseContext, planned: Planned, end: Plan
     expires = workspace.plan_expires if workspace else None
     default = int(ctx.core.settings.plan_expires * 1000)
     status, values = end
+    # Only a version that reads what the run was enqueued with comes here; whoever goes on reads what this one stored.
+    values = {**values, "needs_protocol": max(ctx.run.needs_protocol, versions.RUN_NEEDS)}
     result = PlanResult(status=status, values=values, expires_in_ms=default if expires is None else expires)
     finished = owning.finish_plan(tx, ctx.hold, ctx.worker.place, result)
     artifacts.record(tx, ctx.run.id, planned.artifacts or [])

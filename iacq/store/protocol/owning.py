@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from iacq.domain import recovery, transitions
+from iacq.domain import recovery, transitions, versions
 from iacq.domain.run import Phase, Run, StartTier, Status, WarmupStatus
 from iacq.domain.slot import Place
 from iacq.domain.transitions import Cause
@@ -39,9 +39,14 @@ class Hold:
         return {"status": RUNNING_IN[self.phase], "fence": self.fence, "owner": self.owner}
 
 
+READABLE = Condition(table.c.needs_protocol <= versions.PROTOCOL)
+"""What is stored for the run can be read by this version."""
+
+
 def claim(tx: Transaction, run_id: int, phase: Phase, attempt: int, place: Place, *, lease_ms: int) -> Run:
     """<phase>_queued → planning/applying: take the run whose bell was rung. A message of another attempt is inert.
 
+    So is that of a run which only a newer version can read.
     In a frozen pool nothing is claimed: the run goes back when the freeze gets to it.
     """
     run = runs.transition(
@@ -50,7 +55,7 @@ def claim(tx: Transaction, run_id: int, phase: Phase, attempt: int, place: Place
         Cause.CLAIMED,
         QUEUED_FOR[phase],
         RUNNING_IN[phase],
-        {"attempt": attempt, "queue": place.queue, "cancel_requested_ms": None},
+        {"attempt": attempt, "queue": place.queue, "cancel_requested_ms": None, "needs": READABLE},
         details=place.owner,
         fence=Plus(1),
         tries=Plus(1),

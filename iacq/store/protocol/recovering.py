@@ -84,11 +84,18 @@ def owner_gone(tx: Transaction, run_id: int, fence: int, place: Place) -> Run:
 
 
 def adopt(tx: Transaction, run_id: int, effects_fence: int, place: Place, *, lease_ms: int) -> Run:
-    """applying or apply_interrupted with these effects → applying, held by a new process in the same place."""
+    """applying or apply_interrupted with these effects → applying, held by a new process in the same place.
+
+    Not by one of an older version, that could not read what is stored for the run.
+    """
     run = runs.change(
         tx,
         run_id,
-        {"status": (Status.APPLYING, Status.APPLY_INTERRUPTED), "effects_fence": effects_fence},
+        {
+            "status": (Status.APPLYING, Status.APPLY_INTERRUPTED),
+            "effects_fence": effects_fence,
+            "needs": owning.READABLE,
+        },
     )
     slots.confirm_hold(tx, run_id, place)
     return runs.transition(

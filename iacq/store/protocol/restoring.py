@@ -41,8 +41,8 @@ def seen_lately(tx: Transaction, *, ms: int) -> list[str]:
     """Return who gave a sign of life in the last `ms` milliseconds, as people call them."""
     recent = sa.select(heartbeats.c.pod_name).where(heartbeats.c.at_ms >= tx.now - ms).order_by(heartbeats.c.pod_name)
     names = tx.execute(recent).scalars().all()
-    there = ["a control worker"] if any(name in control.NAMES for name in names) else []
-    return there + [f"pod {name}" for name in names if name not in control.NAMES]
+    there = ["a control worker"] if any(not control.is_pod(name) for name in names) else []
+    return there + [f"pod {name}" for name in names if control.is_pod(name)]
 
 
 def restore(tx: Transaction, run: Run, *, by: str) -> Run:

@@ -13,13 +13,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from iacq.domain import warmup
+from iacq.domain import versions, warmup
 from iacq.domain.run import Run, Status, WarmupStatus
 from iacq.domain.slot import Closed, Place, Slot, SlotStatus
 from iacq.domain.warmup import Step
 from iacq.messages import WarmupBell, slot_queue
 from iacq.store import freezes, readable, runs, slots
-from iacq.store.protocol.owning import Hold
+from iacq.store.protocol.owning import READABLE, Hold
 from iacq.store.schema import runs as table
 from iacq.store.session import Raced, Transaction
 from iacq.store.startable import is_unended
@@ -72,6 +72,7 @@ def claim(tx: Transaction, run_id: int, retry: int, place: Place, *, within_ms: 
             "warmup_agent_id": place.agent_id,
             "warmup_pod_name": place.pod_name,
             "warmup_slot_id": place.slot_id,
+            "needs": READABLE,
         },
         fence=fence,
         warmup_fence=fence,
@@ -173,6 +174,7 @@ _UNPREPARED = sa.and_(
     table.c.status.in_(_PREPARABLE),
     table.c.warmup_status.in_(sorted(warmup.TABLE[Step.BEGIN][0])),
     table.c.warmup_agent_id.is_(None),
+    table.c.needs_protocol <= versions.PROTOCOL,
     table.c.pool.not_in(freezes.FROZEN_POOLS),
 )
 _UNCLAIMED = sa.and_(

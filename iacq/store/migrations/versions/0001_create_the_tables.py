@@ -14,6 +14,7 @@ revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+part = "before"
 
 
 def _existing() -> Existing | None:
@@ -54,6 +55,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key", "part"),
     )
     op.create_table(
+        "iacq_demands",
+        sa.Column("protocol", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("since_ms", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("protocol"),
+    )
+    op.create_table(
         "iacq_freeze_events",
         sa.Column("id", sa.Integer(), autoincrement=True, nullable=False),
         sa.Column("pool", sa.String(length=50), nullable=False),
@@ -90,6 +97,7 @@ def upgrade() -> None:
         sa.Column("created_ms", sa.BigInteger(), nullable=False),
         sa.Column("runtime", sa.String(length=100), nullable=True),
         sa.Column("generation", sa.Integer(), nullable=True),
+        sa.Column("protocol", sa.Integer(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
         sa.CheckConstraint(
             "status IN ('deleting', 'draining', 'offline', 'online', 'starting')", name="ck_iacq_pods_status"
@@ -266,6 +274,7 @@ def upgrade() -> None:
         sa.Column("queued_ms", sa.BigInteger(), nullable=True),
         sa.Column("started_ms", sa.BigInteger(), nullable=True),
         sa.Column("completed_ms", sa.BigInteger(), nullable=True),
+        sa.Column("needs_protocol", sa.Integer(), nullable=True),
         sa.Column("tallied", sa.Integer(), nullable=True),
         sa.CheckConstraint(
             "fence IS NULL OR NOT (status IN ('apply_queued', 'applying', 'confirmed')) OR confirmed_ms IS NOT NULL",
@@ -476,6 +485,7 @@ def upgrade() -> None:
         sa.Column("run_id", sa.BigInteger(), nullable=True),
         sa.Column("task_type", sa.String(length=20), nullable=True),
         sa.Column("closed", sa.String(length=20), nullable=True),
+        sa.Column("protocol", sa.Integer(), nullable=False),
         sa.Column("updated_ms", sa.BigInteger(), nullable=False),
         sa.CheckConstraint("(status = 'idle') = (run_id IS NULL)", name="ck_iacq_slots_hold"),
         sa.CheckConstraint("status IN ('idle', 'reserved', 'running')", name="ck_iacq_slots_status"),
