@@ -24,7 +24,9 @@ class Unprivileged:
     That user is nobody if the tests run as root; else whoever runs them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, packages: Path = ROOT) -> None:
+        """packages: the checkout, or where a wheel was installed."""
+        self._packages = packages
         self.user = "nobody" if os.geteuid() == 0 else None
         self.directory = Path(tempfile.mkdtemp(prefix="iacq-unprivileged-", dir="/tmp"))
         self.python_path = [self.directory / "checkout", self.directory / "site-packages"]
@@ -32,8 +34,10 @@ class Unprivileged:
     def __enter__(self) -> Self:
         try:
             for name in ("iacq", "workers"):
-                shutil.copytree(ROOT / name, self.python_path[0] / name, ignore=shutil.ignore_patterns("__pycache__"))
-            shutil.copy(ROOT / "beat_schedule.py", self.python_path[0])
+                shutil.copytree(
+                    self._packages / name, self.python_path[0] / name, ignore=shutil.ignore_patterns("__pycache__")
+                )
+            shutil.copy(self._packages / "beat_schedule.py", self.python_path[0])
             # Linked: what is in a directory that only root may enter is readable all the same.
             shutil.copytree(sysconfig.get_path("purelib"), self.python_path[1], copy_function=_link)
             # redis imports it under Python < 3.11.3, for its half that nobody uses here; ours may be newer than theirs.
@@ -47,6 +51,7 @@ class Unprivileged:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.directory.chmod(0o755)
         shutil.rmtree(self.directory)
 
     def program(self, name: str) -> Path:
@@ -58,13 +63,25 @@ class Unprivileged:
         _link(os.path.realpath(found), target)
         return target
 
-    def start(self, *arguments: str, environment: Mapping[str, str], log: Path) -> "subprocess.Popen[bytes]":
+    def close_all_but(self, name: str) -> Path:
+        """Make a directory of that user's own, and let it write nowhere else here; returns that directory."""
+        own = self.directory / name
+        own.mkdir(mode=0o700)
+        if self.user is not None:
+            shutil.chown(own, self.user)
+            shutil.chown(self.directory, "root")
+        self.directory.chmod(0o555)
+        return own
+
+    def start(
+        self, *arguments: str, environment: Mapping[str, str], log: Path, cwd: Path | None = None
+    ) -> "subprocess.Popen[bytes]":
         """Start Python as this user. It gets SIGTERM when the tests die."""
         paths = os.pathsep.join(map(str, self.python_path))
         with log.open("ab") as output:
             return subprocess.Popen(
                 [self.python, "-P", *arguments],
-                cwd=self.directory,
+                cwd=cwd or self.directory,
                 env={"HOME": str(self.directory), "PATH": os.defpath, "PYTHONPATH": paths, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,

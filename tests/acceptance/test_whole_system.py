@@ -4,9 +4,7 @@ import json
 import signal
 import socket
 import subprocess
-import sys
 import urllib.request
-from collections.abc import Sequence
 from pathlib import Path
 
 from tests import processes
@@ -14,7 +12,6 @@ from tests.acceptance import fleet
 from tests.acceptance.machine import SLOW, Machine
 from tests.waiting import wait_until
 
-ROOT = Path(__file__).parents[2]
 SURVIVORS = ("iacq-keeper", "iacq-spare", "terraform")
 FIRST_THEN_SLOW = """
 resource "terraform_data" "first" {}
@@ -113,21 +110,3 @@ def test_an_apply_survives_the_death_of_everything_but_its_keeper(machine: Machi
         go.touch()
         wait_until(lambda: machine.status(run["id"]) == "applied", 60, "it ends applied")
     assert ledger.read_text() == "began\n"
-
-
-def test_the_wheel_is_complete(tmp_path: Path, home: Path) -> None:
-    """Installed from the wheel, outside the checkout, the demo works, and so does Celery's own command line."""
-    wheels, target = tmp_path / "wheels", tmp_path / "site"
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", wheels, ROOT], check=True, timeout=300)
-    (wheel,) = wheels.glob("*.whl")
-    subprocess.run([*pip, "install", "--no-deps", "--target", target, wheel], check=True, timeout=300)
-    machine = Machine(home, python_path=target)
-    where = [sys.executable, "-c", "import iacq, workers, beat_schedule; print(iacq.__file__, beat_schedule.__file__)"]
-    found = subprocess.run(where, cwd=tmp_path, env=machine.environment, capture_output=True, text=True, check=True)
-    assert found.stdout.count(str(target)) == 2
-    assert (target / "iacq" / "py.typed").is_file()
-    done = machine.iacq("demo")
-    assert done.returncode == 0, done.stderr + done.stdout
-    report: Sequence[str] = [sys.executable, "-P", "-m", "celery", "-A", "workers.control", "report"]
-    subprocess.run(report, cwd=tmp_path, env=machine.environment, check=True, capture_output=True, timeout=300)

@@ -16,6 +16,7 @@ from iacq.store.protocol import owning, recovering, waiting, warming
 from iacq.store.protocol.owning import Hold, PlanResult
 from iacq.store.runs import NewRun
 from iacq.store.schema import metadata
+from iacq.store.schema import pods as pod_table
 from iacq.store.schema import runs as run_table
 from iacq.store.schema import slots as slot_table
 from iacq.store.session import Database, Transaction
@@ -193,6 +194,9 @@ class World:
     def set_slot(self, slot_id: int, **values: Any) -> None:
         where = (slot_table.c.pod_name == POD, slot_table.c.slot_id == slot_id)
         self.do(lambda tx: tx.execute(slot_table.update().where(*where).values(**values)))
+
+    def set_pod(self, name: str, **values: Any) -> None:
+        self.do(lambda tx: tx.execute(pod_table.update().where(pod_table.c.name == name).values(**values)))
 
     def rows(self) -> Mapping[str, Rows]:
         """Everything that is stored."""

@@ -12,6 +12,7 @@ from iacq.adapters import broker_connection, inbox
 from iacq.adapters.dispatcher import CeleryDispatcher
 from iacq.adapters.inbox import Refused, admit
 from iacq.adapters.refusals import Reason, Refusals
+from iacq.domain import versions
 from iacq.domain.run import Phase
 from iacq.messages import Doorbell
 from iacq.settings import Settings
@@ -53,6 +54,7 @@ def test_what_iacq_sends_passes(tmp_path, broker_url) -> None:
         for queue in ("pod.1", "pod.agent", messages.CONTROL_QUEUE):
             admitted = admit(json.loads(client.lindex(queue, 0)), queue, TASKS)
             assert admitted["headers"]["task"] in TASKS
+            assert json.loads(client.lindex(queue, 0))["headers"].items() >= messages.VERSION.items()
     assert admitted["headers"]["ignore_result"]
 
 
@@ -133,3 +135,23 @@ def test_refusals_are_counted_and_said_now_and_then(caplog: pytest.LogCaptureFix
         "refused a message: not_json (1 so far)",
         "refused a message: task (1001 so far)",
     ]
+
+
+def test_a_bell_says_which_protocol_its_reader_must_speak() -> None:
+    """One of a newer version is refused, and counted; the outbox rings again for a run that nobody took."""
+    newer = {"iacq_protocol": versions.PROTOCOL + 1}
+    with pytest.raises(Refused) as refused:
+        admit(envelope(messages.PLAN, {**GOOD, "unheard_of": 1}, headers=newer), "pod.1", TASKS)
+    assert refused.value.reason is Reason.NEWER_VERSION
+    with pytest.raises(Refused) as refused:
+        admit(envelope("iacq.unheard_of", {}, headers=newer), "pod.1", TASKS)
+    assert refused.value.reason is Reason.NEWER_VERSION
+    for ours in (messages.VERSION, {"iacq_protocol": 1}, {}):
+        assert read_body(admit(envelope(messages.PLAN, GOOD, headers=ours), "pod.1", TASKS)) == [[], GOOD, {}]
+
+
+@pytest.mark.parametrize("nonsense", ["1", 0, -1, True, 1.0, [1]])
+def test_a_protocol_that_is_none_is_refused(nonsense: object) -> None:
+    with pytest.raises(Refused) as refused:
+        admit(envelope(messages.PLAN, GOOD, headers={"iacq_protocol": nonsense}), "pod.1", TASKS)
+    assert refused.value.reason is Reason.ENVELOPE

@@ -1,4 +1,6 @@
 import contextlib
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -6,8 +8,9 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
-from iacq.errors import Unavailable
+from iacq.errors import Conflict, Unavailable
 from iacq.store import inspecting, migrate
 from iacq.store.schema import metadata
 from iacq.store.session import Database
@@ -95,6 +98,71 @@ def test_a_database_of_a_newer_version_is_left_alone(database_url: str) -> None:
     for use in (migrate.upgrade, migrate.upgrade_sql, migrate.is_current, inspecting.look):
         with pytest.raises(Unavailable, match="newer iacq: it has seen migration 9999"):
             use(database_url)
+
+
+def test_each_migration_says_its_part() -> None:
+    script = ScriptDirectory(migrate.SCRIPTS)
+    parts = [revision.module.part for revision in script.walk_revisions()]
+    assert set(parts) <= {migrate.BEFORE, migrate.AFTER}
+    assert parts[-1] == migrate.BEFORE
+
+
+class TestPairs:
+    """A next version, and the one after it, as they will be: what each adds comes before, what it removes after."""
+
+    @pytest.fixture
+    def next_versions(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+        scripts = tmp_path / "migrations"
+        shutil.copytree(migrate.SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
+        monkeypatch.setattr(migrate, "SCRIPTS", str(scripts))
+
+        def release(number: int) -> None:
+            for revision, part in ((2 * number, "before"), (2 * number + 1, "after")):
+                (scripts / "versions" / f"000{revision}_{part}.py").write_text(
+                    _MIGRATION.format(revision, revision - 1, part)
+                )
+
+        return release
+
+    def test_what_removes_waits_until_it_is_asked_for(
+        self, database_url: str, next_versions: Callable[[int], None]
+    ) -> None:
+        next_versions(1)
+        assert not migrate.is_current(database_url)
+        assert "before_2" in migrate.upgrade_sql(database_url)
+        assert not migrate.upgrade(database_url)
+        assert (migrate.version(database_url), migrate.newest()) == ("0002", "0003")
+        assert migrate.is_current(database_url)
+        assert migrate.upgrade_sql(database_url) == ""
+        assert "after_3" in migrate.upgrade_sql(database_url, after=True)
+        migrate.upgrade(database_url)
+        assert migrate.version(database_url) == "0002"
+        migrate.upgrade(database_url, after=True)
+        assert migrate.version(database_url) == "0003"
+        assert migrate.is_current(database_url)
+
+    def test_a_new_database_gets_all_at_once(self, tmp_path: Path, next_versions: Callable[[int], None]) -> None:
+        next_versions(1)
+        url = f"sqlite:///{tmp_path}/new.db"
+        assert migrate.upgrade(url)
+        assert migrate.version(url) == "0003"
+
+    def test_versions_are_not_skipped(self, database_url: str, next_versions: Callable[[int], None]) -> None:
+        next_versions(1)
+        migrate.upgrade(database_url)
+        next_versions(2)
+        with pytest.raises(Conflict, match="migration 0003 of an earlier version has not been run"):
+            migrate.upgrade(database_url)
+        assert migrate.version(database_url) == "0002"
+
+
+_MIGRATION = """
+from alembic import op
+revision, down_revision, branch_labels, depends_on = "{0:04}", "{1:04}", None, None
+part = "{2}"
+def upgrade():
+    op.execute("CREATE TABLE {2}_{0} (id INTEGER)")
+"""
 
 
 def test_what_is_missing_is_named_and_can_be_made(database_url: str) -> None:
