@@ -65,7 +65,9 @@ def redis_server(directory: Path) -> Iterator[str]:
     program = broker_program.find(Settings(home=directory))
     options = ["--port", port, "--bind", host, "--save", "", "--dir", str(directory)]
     with subprocess.Popen(
-        [program, *options], stdout=subprocess.DEVNULL, preexec_fn=child_process.die_with_parent()
+        [program, *options],
+        stdout=subprocess.DEVNULL,
+        preexec_fn=child_process.die_with_parent(),  # noqa: PLW1509 - one prctl
     ) as server:
         try:
             yield f"redis://{host}:{port}/0"

@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from iacq.cli.demo import copy_example
+from iacq.domain import versions
 from iacq.store.session import Database
 from tests.cli import fake_client
 from tests.waiting import wait_until
@@ -100,7 +101,15 @@ def test_db(iacq):
     assert "CREATE TABLE" in iacq(None, "db", "upgrade", "--sql").stdout
     assert iacq(None, "db", "upgrade").exit_code == 0
     found = json.loads(iacq(None, "db", "check", "--json").stdout)
-    assert found == {"current": True, "version": "0001", "missing": [], "foreign_rows": 0}
+    assert found == {
+        "current": True,
+        "version": "0001",
+        "missing": [],
+        "foreign_rows": 0,
+        "protocol": versions.PROTOCOL,
+        "demanded_protocol": versions.PROTOCOL,
+        "upgrade_over": True,
+    }
     result = iacq(None, "db", "upgrade", "--sql")
     assert (result.stdout, "nothing to do" in result.stderr) == ("", True)
 
