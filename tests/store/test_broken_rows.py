@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from iacq.domain.queueing import Candidate
 from iacq.domain.run import Run, Status
 from iacq.errors import IacqError
 from iacq.services import cleaning, dispatching, recovering, views
@@ -167,7 +168,7 @@ class FailingFor(Database):
         self.run_id = run.id
 
     def attempt(self, step: Any, *args: Any, **kwargs: Any) -> Any:
-        if any(isinstance(one, Run) and one.id == self.run_id for one in args):
+        if any(isinstance(one, Run | Candidate) and one.id == self.run_id for one in args):
             raise RuntimeError("a mistake")
         return super().attempt(step, *args, **kwargs)
 
