@@ -84,7 +84,7 @@ class Scene:
 def test_every_process_of_a_pod_is_killed(
     make_system: Callable[..., System], tmp_path: Path, kind: str, successor: str
 ) -> None:
-    """docs/failures.md 9, 14, 17, 21, 26: what waited goes on elsewhere, and no apply is started twice.
+    """docs/failures.md 9, 14, 17, 21: what waited goes on elsewhere, and no apply is started twice.
 
     Another pod takes its place, or it is started again in the same one and finds that nothing is alive.
     """

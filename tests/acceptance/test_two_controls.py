@@ -17,7 +17,7 @@ _EACH = 4
 
 
 def test_control_workers_and_beats_are_killed_at_any_moment(make_system: Callable[..., System], tmp_path: Path) -> None:
-    """docs/failures.md 1, 14, 28: every run ends, each apply is started once, and the rows agree all the while."""
+    """docs/failures.md 1, 17, 27: every run ends, each apply is started once, and the rows agree all the while."""
     system = make_system("postgresql", slots=4, LEASE="20s")
     chosen = random.Random(1)
     programs = [(name, number) for number in (1, 2) for name in ("control", "control", "beat")]
