@@ -192,18 +192,21 @@ _FIRST, _WORKSPACES, _CALLERS = range(3)
 
 
 def _look_at_many() -> sa.Select[Any]:
-    """Select all parts in one statement: a round trip costs more than any of them."""
+    """Select in one statement what is looked at of each long queue: a round trip costs more than any part."""
     of_workspaces = first_of_each("of_workspaces", ("workspace_id",), CHANGING)
     of_callers = first_of_each("of_callers", ("requested_by", "workspace_id"), PLANS)
     parts = sa.union_all(
         _part(_FIRST, _ALWAYS, _window(*PLANS)),
-        _part(_FIRST, sa.and_(_is_first(), ~is_held()), _window(*CHANGING)),
         _part(_WORKSPACES, ~is_held(), of_workspaces, of_workspaces.c.number),
         _part(_CALLERS, _ALWAYS, of_callers, of_callers.c.number),
     ).subquery("parts")
     return sa.select(parts)
 
 
+_WINDOW_OF_CHANGING = _window(*CHANGING)
+_FIRST_CHANGING = _look(sa.and_(_is_first(), ~is_held())).join(
+    _WINDOW_OF_CHANGING, _WINDOW_OF_CHANGING.c.id == runs.c.id
+)
 _MANY = _look_at_many()
 _MANY_KEY = tuple(_MANY.selected_columns[name] for name in ("id", "part"))
 
@@ -248,7 +251,10 @@ def _find_in(tx: Transaction, pool: str, after: Reached) -> tuple[_Looked, Reach
         reached = replace(reached, workspace=last[_WORKSPACES].workspace)
     if _CALLERS in last:
         reached = replace(reached, caller=(last[_CALLERS].requested_by, last[_CALLERS].workspace))
-    return [run for _, _, run in looked], reached
+    found = [run for _, _, run in looked]
+    if after.workspace or reached.workspace:  # else the next run of every workspace is among them
+        found += readable.many(tx, _FIRST_CHANGING, (runs.c.id,), _read, {"pool": pool})
+    return found, reached
 
 
 def _read(row: sa.Row[Any]) -> tuple[Candidate, bool]:
