@@ -174,7 +174,7 @@ class System:
         # In another process: closing a file of SQLite takes all locks of a process with it.
         attempt = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=1).execute('BEGIN IMMEDIATE')"
         path = self.settings.database_url.removeprefix("sqlite:///")
-        done = subprocess.run([sys.executable, "-c", attempt, path], check=False, stderr=subprocess.DEVNULL)
+        done = subprocess.run([sys.executable, "-I", "-S", "-c", attempt, path], check=False, stderr=subprocess.DEVNULL)
         return done.returncode == 0
 
     def ring(self, task: str) -> None:

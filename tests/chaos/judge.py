@@ -154,8 +154,16 @@ def _explained(run: JudgedRun, at: int, journal: Sequence[Entry]) -> bool:
         and (entry.until or at) >= since
         and at - (entry.until or at) <= CONSEQUENCE_MS
     ]
+    if met and _healed(run, at):
+        return True  # a machine may be so busy that a lease ends before the next process adopts the apply
     also = [entry for entry in journal if entry.kind in ABSENCES and entry.at <= at and (entry.until or at) >= since]
     return any(entry.kind in LOSES_APPLIES for entry in met) or (bool(met) and len(met) + len(also) > 1)
+
+
+def _healed(run: JudgedRun, at: int) -> bool:
+    """Tell whether nobody was needed: its true end arrived, or the apply was found again."""
+    after = next((change.cause for change in run.changes if change.at > at), None)
+    return after in (Cause.ADOPTED, Cause.LATE_REPORT)
 
 
 def _states(facts: Facts, confirmed: list[JudgedRun]) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """What people read of a chaos run, and the last line for programs."""
 
 import json
+import re
 from collections.abc import Iterator
 
 from tests.chaos.facts import Facts
@@ -49,7 +50,7 @@ def violations(facts: Facts, verdict: Verdict, began: int) -> Iterator[str]:
     for name, found in verdict.violations().items():
         for text in found:
             yield f"VIOLATION {name}: {text}"
-            named |= {run.id for run in facts.runs if f"run {run.id}" in text.replace(":", " ").split(" of ")[0]}
+            named |= {int(number) for number in re.findall(r"\brun (\d+)", text)}
     for run in facts.runs:
         if run.id in named:
             yield f"run {run.id}: effects {_at(run.effects_at, began)}, confirmed {_at(run.confirmed_at, began)}"

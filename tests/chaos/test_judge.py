@@ -155,6 +155,19 @@ def test_an_interruption_that_a_fault_explains_is_none_of_ours(journal: tuple[En
     assert (verdict.applied, verdict.interrupted) == (4, 1)
 
 
+def test_an_interruption_that_heals_needs_less_of_a_reason() -> None:
+    healed = (
+        *INTERRUPTED[:-1],
+        Change(at=9500, target=Status.APPLYING, cause=Cause.ADOPTED),
+        Change(at=9600, target=Status.APPLIED, cause=Cause.FINISHED),
+    )
+    by_a_slot = replace(with_last(changes=healed), journal=(fault(Kind.KILL_SLOT),))
+    assert judge(by_a_slot).violations() == {}
+    assert judge(by_a_slot).applied == 5
+    by_nothing = replace(by_a_slot, journal=(fault(Kind.KILL_SLOT, runs={4}),))
+    assert "unexplained" in judge(by_nothing).violations()
+
+
 @pytest.mark.parametrize("status", [Status.CANCELLED, Status.FAILED])
 def test_an_end_with_a_reason_is_one(status: Status) -> None:
     assert judge(with_last(status=status, error="cancelled: by alice", state=None)).violations() == {}
