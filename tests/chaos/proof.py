@@ -32,7 +32,7 @@ def describe(seed: int, minutes: float) -> Iterator[str]:
 
 
 def run(directory: Path, *, kind: str, seed: int, minutes: float) -> tuple[Facts, int, list[str]]:
-    """Do it all; returns the facts, when it began (ms), and what could not be done."""
+    """Do it all; returns the facts, when it began (ms), and notes for people."""
     for name in [name for name in os.environ if name.startswith(_FOREIGN)]:
         del os.environ[name]
     journal = Journal(directory / "journal")
@@ -49,7 +49,8 @@ def run(directory: Path, *, kind: str, seed: int, minutes: float) -> tuple[Facts
             load.stop_enqueuing()
             _settle(scene, load)
         found = _gather(plant, load, journal, minutes)
-        return found, journal.began, [*torment.skipped, *scene.ended]
+        notes = [*(f"not done: {text}" for text in torment.skipped), *(f"by itself: {text}" for text in scene.ended)]
+        return found, journal.began, notes
 
 
 def _settle(scene: Scene, load: Load) -> None:
