@@ -17,6 +17,7 @@ from tests.acceptance.fleet import name_of
 from tests.chaos.pod import Pod
 from tests.chaos.scene import Scene, Skipped
 from tests.chaos.schedule import Fault, Kind
+from tests.waiting import wait_until
 
 LEFT = 2**20
 """Bytes that are free on a disk that is full."""
@@ -145,6 +146,12 @@ def _database(how: Callable[[Scene], Callable[[], AbstractContextManager[None]]]
     return away
 
 
+def _outage(scene: Scene, fault: Fault) -> Act:
+    with contextlib.suppress(AssertionError):
+        wait_until(lambda: any(pod.applying() for pod in scene.plant.pods()), 20)
+    yield from _database(lambda scene: scene.victim.stopped)(scene, fault)
+
+
 def _flush(scene: Scene, fault: Fault) -> Act:
     with _entry(scene, fault, "broker"), contextlib.closing(scene.broker()) as client:
         client.flushall()
@@ -200,7 +207,7 @@ ACTS: dict[Kind, Callable[[Scene, Fault], Act]] = {
     Kind.PAUSE_BEAT: _pause_program("beat"),
     Kind.PAUSE_BROKER: _pause_broker,
     Kind.PAUSE_DATABASE: _database(lambda scene: scene.victim.stopped),
-    Kind.OUTAGE: _database(lambda scene: scene.victim.stopped),
+    Kind.OUTAGE: _outage,
     Kind.FLUSH: _flush,
     Kind.RESEND: _resend,
     Kind.FILL: _fill,
