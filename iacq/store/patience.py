@@ -13,16 +13,18 @@ import time
 import psycopg2
 from psycopg2 import extensions
 
+from iacq.store import psycopg
+
 CONNECT_SECONDS = 5.0
 """The longest wait while a connection is made: libpq's connect_timeout means nothing to a callback."""
 
 _MADE = (extensions.STATUS_READY, extensions.STATUS_BEGIN, extensions.STATUS_PREPARED)
 
 
-def connection_class(seconds: float) -> type[extensions.connection]:
+def connection_class(seconds: float) -> type[psycopg.Connection]:
     """Return what to connect with so that an answer is awaited that long; installs the callback."""
     extensions.set_wait_callback(_wait)
-    return type("ImpatientConnection", (extensions.connection,), {"patience": seconds})
+    return type("ImpatientConnection", (psycopg.Connection,), {"patience": seconds})
 
 
 def _wait(connection: extensions.connection) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import functools
 import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
@@ -18,15 +19,27 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from iacq.errors import Unavailable
 
+if TYPE_CHECKING:
+    from iacq.store import psycopg
+
 P = ParamSpec("P")
 T = TypeVar("T")
-READING = "iacq_reading"
+KIND = "iacq_kind"
 VIRTUAL_CLOCK = "iacq_virtual_clock"
 DATABASE_UNAVAILABLE = "database_unavailable"
 """Code of the error that means: the same step may succeed later."""
 ABANDONED = "30s"
 """PostgreSQL ends a transaction whose process says nothing for so long: a machine that hangs, or that is cut off in the
 middle of one, would keep its row locks for the two hours of TCP."""
+
+
+class Kind(enum.Enum):
+    """What a transaction is for."""
+
+    STEP = enum.auto()
+    STATEMENT = enum.auto()  # a step of one statement: PostgreSQL needs no BEGIN and COMMIT for it
+    QUESTION = enum.auto()  # nothing is written: nor for these, and SQLite's one writer need not be waited for
+    SNAPSHOT = enum.auto()  # questions whose answers must belong together
 
 
 class Raced(Exception):  # noqa: N818 - it says what happened: another process was faster, no row was changed
@@ -135,16 +148,9 @@ class Database:
         return self._engine
 
     @functools.cached_property
-    def _reading(self) -> sa.Engine:
-        """The same connections for questions."""
-        return self.engine.execution_options(**{READING: True})
-
-    @functools.cached_property
-    def _snapshots(self) -> sa.Engine:
-        """The same for questions of several statements whose answers must belong together."""
-        if self.is_sqlite:
-            return self.engine.execution_options(**{READING: True})
-        return self.engine.execution_options(isolation_level="REPEATABLE READ")  # a transaction, unlike other questions
+    def _engines(self) -> Mapping[Kind, sa.Engine]:
+        """The same connections for each kind of transaction."""
+        return {kind: self.engine.execution_options(**{KIND: kind}) for kind in Kind}
 
     @property
     def is_sqlite(self) -> bool:
@@ -157,13 +163,22 @@ class Database:
 
         reading: nothing is written, so SQLite's one writer need not be waited for.
         """
-        with self._translating(self._reading if reading else self.engine) as tx:
+        with self._translating(Kind.QUESTION if reading else Kind.STEP) as tx:
             yield tx
 
     @contextlib.contextmanager
-    def _translating(self, engine: sa.Engine) -> Iterator[Transaction]:
+    def statement(self) -> Iterator[Transaction]:
+        """Run one statement, which is the whole transaction: PostgreSQL is asked once.
+
+        What it changed stays, whatever is raised after it. Raises RuntimeError at a second statement.
+        """
+        with self._translating(Kind.STATEMENT) as tx:
+            yield tx
+
+    @contextlib.contextmanager
+    def _translating(self, kind: Kind) -> Iterator[Transaction]:
         try:
-            with engine.begin() as connection:
+            with self._engines[kind].begin() as connection:
                 yield Transaction(connection)
         except IntegrityError:
             raise
@@ -200,7 +215,7 @@ class Database:
 
     def read_at_once(self, question: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Ask one question of several statements; all of them see the rows as they were at the first one."""
-        with self._translating(self._snapshots) as tx:
+        with self._translating(Kind.SNAPSHOT) as tx:
             return question(tx, *args, **kwargs)
 
     def warm(self) -> None:
@@ -219,8 +234,7 @@ class Database:
         if self._engine is not None:
             self._engine.dispose(close=False)
             self._engine = None
-            self.__dict__.pop("_reading", None)
-            self.__dict__.pop("_snapshots", None)
+            self.__dict__.pop("_engines", None)
 
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
@@ -283,10 +297,11 @@ def _make_engine(url: str, pool_size: int, patience: float | None) -> sa.Engine:
         "tcp_user_timeout": 15000,
         "application_name": "iacq",
     }
-    if patience is not None:
-        from iacq.store import patience as waiting  # psycopg2 is imported only where PostgreSQL is used
+    from iacq.store import patience as waiting  # psycopg2 is imported only where PostgreSQL is used
+    from iacq.store import psycopg
 
-        connect_args["connection_factory"] = waiting.connection_class(patience)
+    connect_args["cursor_factory"] = psycopg.Cursor
+    connect_args["connection_factory"] = psycopg.Connection if patience is None else waiting.connection_class(patience)
     engine = sa.create_engine(
         url,
         pool_size=pool_size,
@@ -298,24 +313,35 @@ def _make_engine(url: str, pool_size: int, patience: float | None) -> sa.Engine:
         connect_args=connect_args,
     )
     sa.event.listen(engine, "connect", _prepare_postgresql)
-    sa.event.listen(engine, "begin", _begin_unless_reading)
+    sa.event.listen(engine, "begin", _begin_postgresql)
     return engine
 
 
-def _prepare_postgresql(connection: Any, _record: Any) -> None:
+def _prepare_postgresql(connection: psycopg.Connection, _record: Any) -> None:
     # Not as an option of the connection: poolers such as PgBouncer refuse those.
-    connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute(f"SET idle_in_transaction_session_timeout = '{ABANDONED}'")
-    connection.autocommit = False
 
 
-def _begin_unless_reading(connection: sa.Connection) -> None:
-    # A question needs no BEGIN and COMMIT. Said to the driver itself: SQLAlchemy's isolation level asks the server to
-    # take it back after each use.
-    reading = connection.get_execution_options().get(READING, False)
+def _kind_of(connection: sa.Connection) -> Kind:
+    kind: Kind = connection.get_execution_options().get(KIND, Kind.STEP)
+    return kind
+
+
+def _begin_postgresql(connection: sa.Connection) -> None:
+    # Said to the driver itself: SQLAlchemy's isolation level asks the server to take it back after each use.
+    from iacq.store import psycopg
+
     driver: Any = connection.connection.dbapi_connection
-    driver.autocommit = reading
+    match _kind_of(connection):
+        case Kind.STEP:
+            driver.expect(begin=psycopg.BEGIN)
+        case Kind.SNAPSHOT:
+            driver.expect(begin=psycopg.BEGIN_SNAPSHOT)
+        case Kind.STATEMENT:
+            driver.expect(begin=None, at_most=1)
+        case Kind.QUESTION:
+            driver.expect(begin=None)
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -328,5 +354,5 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 def _begin_immediate(connection: sa.Connection) -> None:
     # A deferred transaction that reads first and writes later fails with "database is locked" instead of waiting.
-    reading = connection.get_execution_options().get(READING, False)
+    reading = _kind_of(connection) in (Kind.QUESTION, Kind.SNAPSHOT)
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")

@@ -8,7 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from iacq.errors import Unavailable
-from iacq.store import control
+from iacq.store import control, outbox
+from iacq.store.schema import heartbeats
 from iacq.store.session import ABANDONED, Database, Transaction
 from tests.store.world import World
 from tests.waiting import wait_until
@@ -23,13 +24,66 @@ def beat_and_fail(tx: Transaction) -> None:
     raise RuntimeError
 
 
-def test_a_question_asks_the_server_nothing_more(postgres_world: World) -> None:
+def process(tx: Transaction) -> int:
+    """Name the server's process for this connection."""
+    return int(driver(tx).info.backend_pid)
+
+
+def last_words(world: World, of: int) -> str:
+    """Return what the server's process is at, and what it heard last."""
+    asked = sa.text("SELECT query, state FROM pg_stat_activity WHERE pid = :pid")
+    query, state = world.database.read(lambda other: other.execute(asked, {"pid": of}).one())
+    return f"{state}: {query.split()[0]}"
+
+
+def test_a_question_needs_no_transaction(postgres_world: World) -> None:
     with contextlib.closing(Database(postgres_world.url, pool_size=1)) as database:
-        for reading in (True, False, True):
-            with database.transaction(reading=reading) as tx:
+        for _ in range(2):
+            with database.transaction(reading=True) as tx:
                 control.silences(tx)
-                assert driver(tx).autocommit is reading
-                assert driver(tx).isolation_level is None  # what was set would be taken back with a statement
+                server = process(tx)
+                assert last_words(postgres_world, server) == "idle: SELECT"
+            assert last_words(postgres_world, server) == "idle: SELECT"
+            database.run(control.tick)
+
+
+def test_a_transaction_begins_with_its_first_statement(postgres_world: World) -> None:
+    with contextlib.closing(Database(postgres_world.url, pool_size=1)) as database:
+        for _ in range(2):
+            with database.transaction() as tx:
+                server = process(tx)
+                assert last_words(postgres_world, server).startswith("idle:")  # nothing is said for nothing
+                control.silences(tx)
+                assert last_words(postgres_world, server) == "idle in transaction: BEGIN;SELECT"
+                control.silences(tx)
+                assert last_words(postgres_world, server) == "idle in transaction: SELECT"
+            assert last_words(postgres_world, server) == "idle: COMMIT"
+
+
+def test_rows_of_several_statements_are_one_transaction(postgres_world: World) -> None:
+    """The driver joins them to bytes."""
+    rows = [{"of": name} for name in ("one", "two")]
+    statement = heartbeats.update().where(heartbeats.c.pod_name == sa.bindparam("of")).values(at_ms=1)
+    with contextlib.closing(Database(postgres_world.url, pool_size=1)) as database, database.transaction() as tx:
+        tx.execute(statement, rows)
+        assert last_words(postgres_world, process(tx)) == "idle in transaction: BEGIN;UPDATE"
+
+
+def test_a_statement_is_a_transaction_by_itself(world: World) -> None:
+    with contextlib.closing(Database(world.url, pool_size=1)) as database:
+        with database.statement() as tx:
+            tx.execute(heartbeats.insert().values(pod_name="iacq", agent_id="control", at_ms=tx.now))
+        assert world.database.read(control.silences)[0] is not None
+
+
+def test_a_step_of_one_statement_makes_no_other_one(postgres_world: World) -> None:
+    """The first one is committed already."""
+    with contextlib.closing(Database(postgres_world.url, pool_size=1)) as database:
+        with database.statement() as tx:
+            outbox.remove(tx, 1)
+            with pytest.raises(RuntimeError, match="one statement"):
+                outbox.remove(tx, 2)
+        database.run(lambda tx: [outbox.remove(tx, 1), outbox.remove(tx, 2)])
 
 
 def test_a_step_after_a_question_is_a_transaction(world: World) -> None:

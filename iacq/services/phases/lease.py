@@ -13,11 +13,12 @@ from iacq.errors import Unavailable
 from iacq.services.core import Core
 from iacq.store.protocol import owning, warming
 from iacq.store.protocol.owning import Hold
+from iacq.store.session import Raced
 
 logger = log.get(__name__)
 
-_GATHER = 0.05
-"""Seconds between the beginning of a step and the renewal that says so: quick steps that follow each other need one."""
+_GATHER = 0.25
+"""Seconds between the beginning of a step and the renewal that says so: quick steps need none."""
 _SOONER = 5
 """A renewal that the database did not answer is repeated this much sooner."""
 
@@ -131,7 +132,11 @@ class Lease:
 
     def _ask(self, *, lease_ms: int, stage: str) -> Run | None:
         """Say that we are there; None: the run is not ours any more."""
-        return self._core.database.attempt(owning.renew, self.hold, lease_ms=lease_ms, stage=stage)
+        try:
+            with self._core.database.statement() as tx:
+                return owning.renew(tx, self.hold, lease_ms=lease_ms, stage=stage)
+        except Raced:
+            return None
 
 
 class WarmupLease(Lease):

@@ -109,13 +109,14 @@ class LogWriter:
         self._working.result()
 
     def _store(self, text: str) -> None:
-        with self._core.database.transaction() as tx:
-            if self._start is None:
-                self._start = logs.size(tx, self._run_id, self._phase)
-            # A commit that nobody answered may have been made all the same: then a beginning of the text is there.
-            already = logs.size(tx, self._run_id, self._phase) - self._start if self._uncertain else 0
-            rest = text.encode()[already:].decode()
-            if rest:
+        database = self._core.database
+        if self._start is None:
+            self._start = database.read(logs.size, self._run_id, self._phase)
+        # A commit that nobody answered may have been made all the same: then a beginning of the text is there.
+        already = database.read(logs.size, self._run_id, self._phase) - self._start if self._uncertain else 0
+        rest = text.encode()[already:].decode()
+        if rest:
+            with database.statement() as tx:
                 logs.append(
                     tx,
                     self._run_id,
