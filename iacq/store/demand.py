@@ -70,12 +70,17 @@ def count(tx: Transaction, pool: str, *, at_most: int, warmups: int) -> Demand:
     return domain.count_demand(held, startable=plans + first, confirmed=confirmed, unprepared=unprepared)
 
 
+_WAITS = sa.text(is_pending(f"{runs.name}."))
+_IS_CONFIRMED = sa.and_(sa.text(is_unended(f"{runs.name}.")), runs.c.status == Status.CONFIRMED)
+_ANYTHING = sa.select(
+    sa.or_(*(sa.select(runs.c.id).where(condition).exists() for condition in (_WAITS, _IS_CONFIRMED)))
+)
+
+
 def _short_pools() -> sa.Select[Any]:
     mine = pools.c.name
-    waits = sa.exists().where(sa.text(is_pending(f"{runs.name}.")), runs.c.pool == mine)
-    confirmed = sa.exists().where(
-        sa.text(is_unended(f"{runs.name}.")), runs.c.status == Status.CONFIRMED, runs.c.pool == mine
-    )
+    waits = sa.exists().where(_WAITS, runs.c.pool == mine)
+    confirmed = sa.exists().where(_IS_CONFIRMED, runs.c.pool == mine)
     room = sa.exists().where(slots.c.pool == mine, sa.text(IS_FREE))
     reserved = sa.exists().where(slots.c.pool == mine, slots.c.status == SlotStatus.RESERVED)
     present = sa.select(sa.func.count()).where(pods.c.pool == mine, pods.c.status != PodStatus.OFFLINE)
@@ -90,4 +95,6 @@ _SHORT_POOLS = _short_pools()
 
 def short_pools(tx: Transaction) -> list[str]:
     """Name the pools in which something waits and no slot is free, though a pod or a reservation could change that."""
+    if not tx.execute(_ANYTHING).scalar():  # most looks are for nothing
+        return []
     return list(tx.execute(_SHORT_POOLS).scalars())

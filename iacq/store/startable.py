@@ -218,7 +218,10 @@ def find(
 
     The second value is None if these are all that could start. Else there may be more: look again, behind it.
     """
-    if tx.execute(_NUMBER).scalar_one() < ALL:
+    waiting = tx.execute(_NUMBER).scalar_one()
+    if not waiting:  # most looks are for nothing
+        return [], None
+    if waiting < ALL:
         every = readable.many(tx, _EVERY, (runs.c.id,), _read)
         return _startable([run for run in every if run[0].pool in pools]), None
     looked, reached = [], {}
