@@ -30,7 +30,7 @@ class Spare:
         """Fork it. Raises OSError."""
         ours, theirs = socket.socketpair()
         self._line = wire.Connection(ours)
-        with theirs:
+        with theirs, process.naming_children("iacq-spare"):
             pid = os.fork()
             if pid == 0:
                 _live(theirs.fileno())
@@ -61,8 +61,7 @@ def _live(line: int) -> NoReturn:
     """Wait for an order and the release, then become the program. Ends the process whatever happens."""
     try:
         os.setsid()
-        process.restore_signals()
-        process.set_name("iacq-spare")
+        process.restore_signals_of_keeper()
         if line != _LINE:
             os.dup2(line, _LINE, inheritable=False)
         # A copy of the keeper's sockets kept here would hide its death from the others.
