@@ -19,11 +19,13 @@ from iacq.settings import Settings
 
 _CONNECT = 3.0
 _READ = 10.0
-_PATIENCE = 8.0
+_PATIENCE = 4.0
 """Seconds for which a call is tried again while the server is busy or does not answer."""
 _FIRST_PAUSE = 0.1
 _NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 _BUSY = 429
+_AWAY = "cluster_unavailable"
+"""Code of the error that may pass by itself."""
 MERGE_PATCH = "application/merge-patch+json"
 
 
@@ -88,6 +90,8 @@ class KubernetesApi:
                 response = self._send(method, path, query, body, content_type, (_CONNECT, _READ))
                 data = response.read()
             except Unavailable as error:
+                if error.code != _AWAY:
+                    raise
                 problem, wait = error, 0.0
             else:
                 if response.status < 300:
@@ -151,7 +155,7 @@ class KubernetesApi:
             raise Unavailable(
                 f"the API server of the cluster does not answer: {_short(error)}",
                 hint="runs go on meanwhile; `iacq doctor` looks at the way to it",
-                code="cluster_unavailable",
+                code=_AWAY,
             ) from error
         return response
 
@@ -223,7 +227,7 @@ def _busy(status: int, said: Mapping[str, Any]) -> Unavailable:
         f"the API server of the cluster is busy or out of order: {said.get('message') or 'no reason given'} "
         f"(HTTP {status})",
         hint="it is asked again in a few seconds",
-        code="cluster_unavailable",
+        code=_AWAY,
     )
 
 

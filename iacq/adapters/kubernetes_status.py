@@ -58,10 +58,8 @@ def with_lateness(pod: PresentPod, *, ending: int | None, now: int) -> PresentPo
     return dataclasses.replace(pod, reason="it should have ended long ago: its node does not answer")
 
 
-def unavailable(error: Refused | Unavailable, right: str, namespace: str) -> Unavailable:
+def unavailable(error: Refused, right: str, namespace: str) -> Unavailable:
     """Say why a call that should always be possible is not. right: verb and resource, as a role names them."""
-    if isinstance(error, Unavailable):
-        return error
     if error.status == 403:
         return Unavailable(
             f"iacq has no right to {right} in namespace {namespace}",

@@ -11,6 +11,7 @@ import contextlib
 import json
 import random
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,7 @@ _SILENCE = 90.0
 """Seconds without a word (servers send bookmarks about every minute) after which a connection counts as dead."""
 _PAGE = 500
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+_LONGEST_END = 5.0
 _GONE = 410
 
 
@@ -90,11 +92,11 @@ class PodWatch:
     def close(self) -> None:
         """End the thread; the next question starts another one."""
         self._stop.set()
-        with contextlib.suppress(Exception):  # it may end by itself meanwhile
-            self._stream.shutdown()
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout=_LONGEST_PAUSE)
+        until = time.monotonic() + _LONGEST_END
+        while self._thread is not None and self._thread.is_alive() and time.monotonic() < until:
+            with contextlib.suppress(Exception):  # there is none, or it ends by itself meanwhile
+                self._stream.shutdown()
+            self._thread.join(timeout=0.05)
         self._thread = None
         atexit.unregister(self.close)
 
@@ -119,7 +121,9 @@ class PodWatch:
                 version = self._follow(version, stop)
             except _Expired:
                 version = None
-            except (Refused, Unavailable) as error:
+            except Unavailable as error:
+                self._say(error)
+            except Refused as error:
                 self._say(kubernetes_status.unavailable(error, "list and watch pods", self._api.namespace))
             except Exception:
                 version = None

@@ -165,9 +165,9 @@ def _complete(spec: dict[str, Any]) -> None:
     if limit is not None and "IACQ_DISK_CAP" not in given:
         worker["env"].append({"name": "IACQ_DISK_CAP", "value": str(limit // 2)})
     if _PROVIDERS_VOLUME in volumes:
-        mounts = worker.setdefault("volumeMounts", [])
+        mounts = worker.get("volumeMounts", [])
         if not any(mount.get("name") == _PROVIDERS_VOLUME for mount in mounts):
-            mounts.append({"name": _PROVIDERS_VOLUME, "mountPath": _PROVIDERS})
+            worker["volumeMounts"] = [*mounts, {"name": _PROVIDERS_VOLUME, "mountPath": _PROVIDERS}]
             worker["env"].append({"name": "IACQ_PROVIDER_MIRROR", "value": _PROVIDERS})
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.bench import (
     client,
+    cluster,
     commands,
     crowd,
     dispatch,
@@ -51,6 +52,7 @@ BENCHMARKS: dict[str, tuple[Callable[[Space], Iterator[Figure]], bool]] = {
     "dispatch-sqlite": (dispatch.measure, False),
     "dispatch-postgresql": (dispatch.measure, True),
     "fleet": (fleet.measure, True),
+    "cluster": (cluster.measure, False),
     "source": (source.measure, False),
     "source-postgresql": (source.measure, True),
 }

@@ -1,15 +1,18 @@
 """Pods come and go as iacq decides, whatever happens in between."""
 
+import dataclasses
+
 import pytest
 
-from iacq.domain.run import Status
+from iacq.domain.run import Phase, Status
 from iacq.domain.slot import Closed, PodStatus
 from iacq.errors import Conflict, InvalidInput, NotFound, Unavailable
 from iacq.ports import PodPhase
-from iacq.services import agents
+from iacq.services import agents, views
 from iacq.services.core import Core
-from iacq.store import pods, pools
+from iacq.store import control, pods, pools, schema
 from iacq.store.pods import Registration
+from iacq.store.protocol import owning
 from tests.store.fleet import FleetWorld
 from tests.store.world import World
 
@@ -128,3 +131,75 @@ def test_an_agent_of_a_pod_that_nobody_wants_is_refused(fleet: FleetWorld) -> No
     with pytest.raises(Conflict, match="not wanted"):
         fleet.world.do(pods.register, unwanted)
     assert fleet.names() == []
+
+
+def test_a_pod_of_which_the_list_has_not_heard_is_not_taken_for_gone(fleet: FleetWorld) -> None:
+    """docs/failures.md 18: what seems to be missing is asked for by its name."""
+    name = fleet.online()
+    fleet.runtime.unseen = {name}
+    fleet.manager.reconcile_pods()
+    assert fleet.pod(name).status is PodStatus.ONLINE
+    fleet.runtime.vanish(name)
+    fleet.manager.reconcile_pods()
+    assert name not in fleet.names()
+
+
+def test_whether_runs_need_a_pod_is_said_when_that_changes(fleet: FleetWorld) -> None:
+    name = fleet.create(min_pods=1)
+    fleet.manager.reconcile_pods()
+    assert (fleet.runtime.pods[name].in_use, fleet.runtime.marks) == (True, 0), "what waits needs one that comes"
+    fleet.register(name)
+    for _ in range(2):
+        fleet.manager.reconcile_pods()
+    assert (fleet.runtime.pods[name].in_use, fleet.runtime.marks) == (False, 1)
+    run = fleet.world.enqueue()
+    slot = fleet.manager.find_pod_with_free_slot("default")
+    assert slot is not None
+    assert fleet.manager.assign_task_to_slot(run, slot) is not None
+    for _ in range(2):
+        fleet.manager.reconcile_pods()
+    assert (fleet.runtime.pods[name].in_use, fleet.runtime.marks) == (True, 2)
+
+
+def test_a_runtime_that_does_not_mark_pods_is_not_asked_to(fleet: FleetWorld) -> None:
+    name = fleet.online(min_pods=1)
+    fleet.runtime.pods[name] = dataclasses.replace(fleet.runtime.pods[name], in_use=None)
+    fleet.manager.reconcile_pods()
+    assert fleet.runtime.marks == 0
+
+
+def test_why_a_pod_does_not_run_is_why_runs_wait(fleet: FleetWorld) -> None:
+    """docs/failures.md 24: first what keeps it from running, then that it was given up and when the next one comes."""
+    name = fleet.create(min_pods=1)
+    run = fleet.world.enqueue()
+    fleet.runtime.change(name, phase=PodPhase.STARTING, reason="container worker: ErrImagePull: no such image")
+    fleet.manager.reconcile_pods()
+    fleet.world.do(control.beat)
+    assert fleet.pod(name).reason == "container worker: ErrImagePull: no such image"
+    waiting = views.waiting_of(fleet.core, run)
+    assert waiting is not None
+    assert (waiting.code, "ErrImagePull" in waiting.text) == ("starting_pod", True)
+    fleet.runtime.change(name, phase=PodPhase.FAILED, reason="it was evicted from its node")
+    fleet.manager.reconcile_pods()
+    assert fleet.pod(name).status is PodStatus.DELETING
+    [(_, waiting)] = views.queue(fleet.core)
+    assert waiting is not None
+    assert waiting.code == "pods_fail"
+    assert "it was evicted from its node; the next one is tried at" in waiting.text
+
+
+def test_a_silent_pod_of_a_lost_node_says_so_and_keeps_what_it_holds(fleet: FleetWorld) -> None:
+    name = fleet.online(min_pods=1)
+    run = fleet.world.enqueue()
+    slot = fleet.manager.find_pod_with_free_slot("default")
+    assert slot is not None
+    assert fleet.manager.assign_task_to_slot(run, slot) is not None
+    place = fleet.world.place(slot.slot_id, pod_name=name, agent_id=f"{name}-boot1")
+    attempt = fleet.world.run(run.id).attempt
+    assert fleet.world.do(owning.claim, run.id, Phase.PLAN, attempt, place, lease_ms=3_600_000)
+    fleet.world.do(pods.set_offline, name, f"{name}-boot1")
+    fleet.world.do(lambda tx: tx.execute(schema.pods.update().values(since_ms=1)))
+    fleet.runtime.change(name, phase=PodPhase.STOPPING, reason="its node does not answer")
+    fleet.manager.reconcile_pods()
+    assert (fleet.pod(name).status, fleet.pod(name).reason) == (PodStatus.OFFLINE, "its node does not answer")
+    assert fleet.world.run(run.id).status is Status.PLANNING

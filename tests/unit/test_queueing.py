@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from iacq.domain import queueing
+from iacq.domain.pool import FailingPods
 from iacq.domain.queueing import Surroundings
 from iacq.domain.run import RunType, Status
 from tests import samples
@@ -19,6 +20,7 @@ CALM: dict[str, Any] = {
     "pods_protocol": 1,
 }
 LOCKED = samples.workspace(locked_by="bob", locked_reason="migration", locked_at=5)
+FAILING = FailingPods(reason="no such image", retry_at=3_661_000)
 ACTIVE = samples.run(Status.PLANNING, id=7)
 INTERRUPTED = samples.run(Status.APPLY_INTERRUPTED, id=7)
 AHEAD = samples.run(Status.PENDING, id=8)
@@ -55,6 +57,8 @@ def code(status: Status, *, run_type: RunType = RunType.PLAN_AND_APPLY, **around
         (Status.PENDING, {"free_slots": 0, "maximum": 2, "overtaken_by": 9}, "fair_share"),
         (Status.PENDING, {"free_slots": 0, "maximum": 2, "starting_since": 5}, "starting_pod"),
         (Status.PENDING, {"free_slots": 0, "pods": 0, "starting_since": 5}, "starting_pod"),
+        (Status.PENDING, {"free_slots": 0, "pods": 0, "failing": FAILING}, "pods_fail"),
+        (Status.PENDING, {"free_slots": 0, "pods": 0, "failing": FAILING, "starting_since": 5}, "starting_pod"),
         (Status.PENDING, {"overtaken_by": 9, "maximum": 2}, "claim"),
         (Status.PENDING, {"frozen": "frozen until noon", "active": ACTIVE}, "frozen_until"),
         (Status.CONFIRMED, {"frozen": "frozen until noon", "pods": 0}, "frozen_until"),
@@ -100,6 +104,8 @@ def test_sentences_name_who_and_what() -> None:
     assert "maximum of 2 pods" in text(free_slots=0, maximum=2)
     assert "run 9 goes first" in text(free_slots=0, overtaken_by=9)
     assert text(free_slots=0, starting_since=3_661_000).endswith("since 01:01:01 UTC")
+    assert text(free_slots=0, starting_since=5, starting_reason="no node").endswith("does not run: no node")
+    assert text(free_slots=0, failing=FAILING).endswith("no such image; the next one is tried at 01:01:01 UTC")
 
 
 def ids(runs: list[Any], workspaces: dict[str, int] | None = None, callers: dict[str, int] | None = None) -> list[int]:
