@@ -134,7 +134,7 @@ def test_an_agent_of_a_pod_that_nobody_wants_is_refused(fleet: FleetWorld) -> No
 
 
 def test_a_pod_of_which_the_list_has_not_heard_is_not_taken_for_gone(fleet: FleetWorld) -> None:
-    """docs/failures.md 18: what seems to be missing is asked for by its name."""
+    """What seems to be missing is asked for by its name."""
     name = fleet.online()
     fleet.runtime.unseen = {name}
     fleet.manager.reconcile_pods()
@@ -169,7 +169,7 @@ def test_a_runtime_that_does_not_mark_pods_is_not_asked_to(fleet: FleetWorld) ->
 
 
 def test_why_a_pod_does_not_run_is_why_runs_wait(fleet: FleetWorld) -> None:
-    """docs/failures.md 24: first what keeps it from running, then that it was given up and when the next one comes."""
+    """First what keeps it from running, then that it was given up and when the next one comes."""
     name = fleet.create(min_pods=1)
     run = fleet.world.enqueue()
     fleet.runtime.change(name, phase=PodPhase.STARTING, reason="container worker: ErrImagePull: no such image")

@@ -85,7 +85,7 @@ def test_what_two_control_workers_do_both_of_them_see_without_asking_again(clust
 
 
 def test_absence_is_believed_only_when_the_server_says_it_of_that_name(cluster: Cluster, make: Make) -> None:
-    """docs/failures.md 18: a watch may be late, or a label be gone. Of a pod that lives nobody says that it is gone."""
+    """A watch may be late, or a label be gone: of a pod that lives nobody says that it is gone."""
     late, other = make(), make()
     other.create(spec())
     until(other, PodPhase.RUNNING)
@@ -161,7 +161,7 @@ def test_one_that_wants_long_rest_is_left_alone(cluster: Cluster, make: Make) ->
 
 
 def test_an_answer_that_is_lost_is_no_second_pod(cluster: Cluster, make: Make) -> None:
-    """docs/failures.md 20: asked again, the server says that it is there."""
+    """Asked again, the server says that it is there."""
     runtime = make()
     cluster.fail(verb="create", loses_answer=True)
     runtime.create(spec())
