@@ -56,6 +56,13 @@ def pod_runtime(text: str) -> str:
     return text
 
 
+def dns_label(text: str) -> str:
+    """Read a name of something in a cluster. Raises ValueError."""
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", text):
+        raise ValueError("expected a-z, 0-9 and '-', at most 63 of them, with a letter or digit at both ends")
+    return text
+
+
 def count(text: str) -> int:
     """Read a number that is not negative. Raises ValueError."""
     if not re.fullmatch(r"[0-9]{1,9}", text.strip()):
@@ -145,12 +152,16 @@ class Settings:
     kubeconfig: Path | None = _setting(
         None, "how to reach the cluster of the pods: its current context; none: the cluster that this runs in", path
     )
-    pod_namespace: str | None = _setting(None, "where the pods are in the cluster; none: where this process is")
+    pod_namespace: str | None = _setting(
+        None, "where the pods are in the cluster; none: where this process is", dns_label
+    )
     pod_image: str | None = _setting(None, "image of the pods in a cluster, if their pool's template names none")
     pod_secret: str = _setting(
-        "iacq", "Secret from which they get IACQ_DATABASE_URL, IACQ_BROKER_URL and IACQ_ENCRYPTION_KEYS"
+        "iacq", "Secret from which they get IACQ_DATABASE_URL, IACQ_BROKER_URL and IACQ_ENCRYPTION_KEYS", dns_label
     )
-    pod_owner: str | None = _setting(None, "Deployment in their namespace with which they are deleted; none: they stay")
+    pod_owner: str | None = _setting(
+        None, "Deployment in their namespace with which they are deleted; none: they stay", dns_label
+    )
     lease: float = _setting("45s", "how long a claim holds without renewal", duration)
     renew: float = _setting("15s", "how often it is renewed", duration)
     lease_confirm: float = _setting("20s", "apart are the two looks that judge a lease lost", duration)

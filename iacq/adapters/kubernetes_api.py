@@ -18,7 +18,8 @@ from iacq.errors import Unavailable
 from iacq.settings import Settings
 
 _CONNECT = 3.0
-_READ = 10.0
+_READ = 30.0
+"""Seconds: so long may the server ask others (admission webhooks) before it answers."""
 _PATIENCE = 4.0
 """Seconds for which a call is tried again while the server is busy or does not answer."""
 _FIRST_PAUSE = 0.1

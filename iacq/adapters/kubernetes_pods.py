@@ -56,7 +56,7 @@ class KubernetesPodRuntime:
             found = self._api.call("GET", f"/api/v1/namespaces/{self._api.namespace}").body
         except Refused as error:
             raise self._unavailable(error, "get namespaces") from error
-        return f"kubernetes:{found['metadata']['uid']}/{self._settings.pod_secret}"
+        return f"{found['metadata']['uid']}/{self._settings.pod_secret}"
 
     def create(self, spec: PodSpec) -> None:
         """Create it. What exists under its name is it: names are never used again."""
