@@ -25,6 +25,15 @@ def test_a_pool_from_its_creation_to_its_end(iacq, home, tmp_path):
     assert iacq(None, "pool", "show", "build").exit_code == 3
 
 
+def test_a_template_of_a_cluster_is_yaml(iacq, home, tmp_path):
+    template = tmp_path / "template.yaml"
+    template.write_text("environment: {REGION: eu}\nspec:\n  nodeSelector: {disk: fast}\n")
+    assert iacq(None, "pool", "create", "build", "--template", str(template)).exit_code == 0
+    shown = json.loads(iacq(None, "pool", "show", "build", "--json").stdout)
+    assert shown["template"] == {"environment": {"REGION": "eu"}, "spec": {"nodeSelector": {"disk": "fast"}}}
+    assert "spec of a template (--json shows it)" in iacq(None, "pool", "show", "build").stdout
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
@@ -33,6 +42,8 @@ def test_a_pool_from_its_creation_to_its_end(iacq, home, tmp_path):
         (("create", "x", "--max", "many"), 2, "many"),
         (("create", "x", "--idle-grace", "soon"), 2, "--idle-grace"),
         (("create", "x", "--template", "nowhere.json"), 2, "nowhere.json"),
+        (("create", "x", "--template", "list.yaml"), 2, "--template is an object, not a list"),
+        (("create", "x", "--template", "grace.yaml"), 2, "the template sets spec.terminationGracePeriodSeconds"),
         (("create", "a/b"), 2, "not a valid name"),
         (("create", "build"), 4, "there is a pool build already"),
         (("update", "nowhere", "--max", "2"), 3, "no pool nowhere"),
@@ -41,9 +52,12 @@ def test_a_pool_from_its_creation_to_its_end(iacq, home, tmp_path):
         (("delete", "build"), 4, "pool build has workspaces: net"),
     ],
 )
-def test_what_is_refused_changes_nothing(iacq, home, tmp_path, words, code, said):
+def test_what_is_refused_changes_nothing(iacq, home, tmp_path, monkeypatch, words, code, said):
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "main.tf").write_text("")
+    (tmp_path / "list.yaml").write_text("- spec: {}")
+    (tmp_path / "grace.yaml").write_text("spec: {terminationGracePeriodSeconds: 5}")
+    monkeypatch.chdir(tmp_path)
     assert iacq(None, "pool", "create", "build").exit_code == 0
     assert iacq(None, "workspace", "create", "net", "--path", "src", "--pool", "build").exit_code == 0
     before = iacq(None, "pool", "list", "--json").stdout
