@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from iacq import log
-from iacq.domain import agent_health, placement, pod_names, rolling, scaling
+from iacq.domain import agent_health, placement, pod_failures, pod_names, rolling, scaling
 from iacq.domain.agent_health import Health
 from iacq.domain.pool import Pool, PoolPod
 from iacq.domain.run import Run
@@ -140,10 +140,14 @@ class PodManager:
             )
 
     def _look_for_proof(self, pool: Pool) -> None:
-        """A pod that works ends the row of those that failed."""
+        """A pod that works ends the row of those that failed: one is enough."""
+        now = self.core.database.read(counts.now_ms)
         for pod in self.core.database.read(pods.listed):
             if pod.pool == pool.name and pod.status is PodStatus.ONLINE:
-                self.core.database.run(pools.note_online, pool.name, asked_at=pod.created_at, since=pod.since)
+                seen = {"created_at": pod.created_at, "online_since": pod.since}
+                if pod_failures.after_online(pool.failures, **seen, now=now) != pool.failures:
+                    self.core.database.run(pools.note_online, pool.name, asked_at=pod.created_at, since=pod.since)
+                    return
 
     def reconcile_worker_pods(self) -> None:
         """Create what is missing, delete what is not wanted, free what is gone.
