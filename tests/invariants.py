@@ -1,13 +1,15 @@
 """What must be true of the rows after every single transaction."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from iacq.domain import transitions, warmup
 from iacq.domain.run import Run, Status, WarmupStatus
 from iacq.domain.slot import Slot, SlotStatus
+from iacq.domain.transitions import Cause
 from iacq.store import runs, schema, slots
 from iacq.store.session import Transaction
 
@@ -18,16 +20,68 @@ HELD_RESERVED = frozenset({Status.APPLY_PENDING, Status.CONFIRMED})
 
 def broken(tx: Transaction) -> list[str]:
     """Return what is wrong; nothing, if slot rows, run rows and bells agree."""
-    every = runs.listed(tx)
-    taken = [slot for slot in slots.listed(tx) if slot.run_id is not None]
+    return broken_among(tx, runs.listed(tx), slots.listed(tx))
+
+
+def broken_among(tx: Transaction, every: list[Run], present: list[Slot]) -> list[str]:
+    """Return what is wrong, as `broken` does. every: all runs; present: all slots."""
+    taken = [slot for slot in present if slot.run_id is not None]
     return [*_slots(every, taken), *_runs(every, taken), *_bells(tx, every), *_workspaces(every)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """One change of a run's state, as it was kept."""
+
+    id: int
+    run_id: int
+    source: Status | None
+    target: Status
+    cause: Cause
+
+
+_EVENT = schema.events.c
+_RECORDED = (
+    sa.select(_EVENT.id, _EVENT.run_id, _EVENT.source, _EVENT.target, _EVENT.cause)
+    .where(_EVENT.id > sa.bindparam("after"))
+    .order_by(_EVENT.id)
+)
+_RUNG = sa.select(schema.outbox.c.run_id, schema.outbox.c.attempt, schema.outbox.c.queue)
+
+
+def recorded(tx: Transaction, *, after: int = 0) -> list[Recorded]:
+    """Return what happened to all runs, oldest first. after: the last one that is known already."""
+    return [
+        Recorded(
+            id=row.id,
+            run_id=row.run_id,
+            source=Status(row.source) if row.source else None,
+            target=Status(row.target),
+            cause=Cause(row.cause),
+        )
+        for row in tx.execute(_RECORDED, {"after": after})
+    ]
+
+
+def undefined(steps: Iterable[Recorded], known: Mapping[int, Status] | None = None) -> Iterator[str]:
+    """Say which steps the table of transitions does not have, or do not begin where the run was.
+
+    known: where runs were before the first of these steps.
+    """
+    last = dict(known or {})
+    for step in steps:
+        if step.source is not last.get(step.run_id):
+            yield f"run {step.run_id} was {last.get(step.run_id)}, and went on from {step.source}"
+        if step.source is not None and not transitions.is_allowed(step.source, step.cause, step.target):
+            yield f"run {step.run_id} went from {step.source} to {step.target}: {step.cause}"
+        last[step.run_id] = step.target
 
 
 def _slots(every: list[Run], taken: list[Slot]) -> list[str]:
     status_of = {run.id: run.status for run in every}
     found = []
     for slot in taken:
-        status = status_of[slot.run_id or 0]
+        status = status_of.get(slot.run_id or 0)
         if status not in (HELD_RUNNING if slot.status is SlotStatus.RUNNING else HELD_RESERVED):
             found.append(f"slot {slot.queue} is {slot.status} for run {slot.run_id}, which is {status}")
     holds = Counter(slot.run_id for slot in taken)
@@ -52,12 +106,29 @@ def _run(run: Run, held: Slot | None) -> Iterator[str]:
     if run.status is Status.APPLY_INTERRUPTED and (run.effects_at is None or run.effects_fence is None):
         yield f"run {run.id} is interrupted without effects"
     yield from _warmup(run, held)
+    yield from _ended(run)
     if run.effects_at is not None and run.status in (*WAITING_AGAIN, *transitions.QUEUED):
         yield f"run {run.id} is {run.status} although terraform may have applied it"
     if transitions.PHASE_OF.get(run.status) == "apply" and run.confirmed_at is None:
         yield f"run {run.id} is {run.status} without a confirmation"
     if run.status in transitions.ENDED and (run.completed_at is None or run.queue is not None or held):
         yield f"run {run.id} has ended and is not finished with"
+
+
+def _ended(run: Run) -> Iterator[str]:
+    """What was confirmed is not forgotten, and what was cancelled does not go on."""
+    if run.confirmed_at is not None and run.status is Status.DISCARDED:
+        yield f"run {run.id} was confirmed, and is discarded"
+    if run.status is Status.CANCELLED and run.cancel_requested_at is None:
+        yield f"run {run.id} is cancelled, and nobody asked for that"
+    if run.status is Status.FAILED and run.error_code is None:
+        yield f"run {run.id} failed without a reason"
+    stopping = transitions.RUNNING | transitions.ENDED | {Status.APPLY_INTERRUPTED}
+    if run.cancel_requested_at is not None and run.status not in stopping:
+        yield f"run {run.id} was cancelled, and is {run.status}"
+    phase = transitions.PHASE_OF.get(run.status)
+    if phase is not None and run.tries > transitions.MAX_TRIES[phase]:
+        yield f"run {run.id} is {run.status} for the {run.tries}. time"
 
 
 def _warmup(run: Run, held: Slot | None) -> Iterator[str]:
@@ -78,8 +149,7 @@ def _warmup(run: Run, held: Slot | None) -> Iterator[str]:
 
 def _bells(tx: Transaction, every: list[Run]) -> list[str]:
     queued = {(run.id, run.attempt, run.queue) for run in every if run.status in transitions.QUEUED}
-    table = schema.outbox.c
-    kept = {tuple(row) for row in tx.execute(sa.select(table.run_id, table.attempt, table.queue))}
+    kept = {tuple(row) for row in tx.execute(_RUNG)}
     return [f"queued without a bell, or a bell without a queued run: {odd}" for odd in queued ^ kept]
 
 

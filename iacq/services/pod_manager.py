@@ -35,11 +35,19 @@ Scale = Callable[["PodManager", Pool], object]
 class PodManager:
     """See the module."""
 
-    def __init__(self, core: Core, runtime: PodRuntime, *, scale: Scale) -> None:
-        """scale: brings one pool to its size, through this manager."""
+    def __init__(
+        self,
+        core: Core,
+        runtime: PodRuntime,
+        *,
+        scale: Scale,
+        make_name: Callable[[str], str] = pod_names.make_name,
+    ) -> None:
+        """scale: brings one pool to its size, through this manager. make_name: names a new pod of a pool."""
         self.core = core
         self._runtime = runtime
         self._scale = scale
+        self._make_name = make_name
 
     # what the scaler does
 
@@ -49,7 +57,7 @@ class PodManager:
         existing: how many pods it had when one was lacking, offline ones not counted. Raises Unavailable while the
         runtime does not answer: the pod is made when it does.
         """
-        name = pod_names.make_name(pool.name)
+        name = self._make_name(pool.name)
         asked = self.core.database.attempt(
             pod_lifecycle.ask, name, pool=pool.name, runtime=self._runtime.identity, existing=existing
         )

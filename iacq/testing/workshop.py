@@ -87,6 +87,7 @@ class ScriptedWorkshop:
 
     def remove(self, name: str) -> None:
         """Remove a directory and the links to it."""
+        self._before("remove")
         shutil.rmtree(self._root / "runs" / name, ignore_errors=True)
 
     def size(self, name: str) -> int:

@@ -1,57 +1,54 @@
-"""A whole system in one thread: the product's own services and slots, with scripted keepers and a virtual clock.
-
-Every operation of a slot's keeper or workshop is a point at which others act: a slot's phase is interleaved with
-everything else, itself included (paused while time passes, its process, keeper or pod killed).
-"""
+"""A whole system in one thread: the product's own services and slots, with scripted keepers and a virtual clock."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import random
+import hashlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import sqlalchemy as sa
+from zlib import crc32
 
 from iacq import messages
 from iacq.domain.pool import PoolPolicy
 from iacq.domain.run import Phase
 from iacq.domain.slot import Place
-from iacq.domain.transitions import Cause
-from iacq.errors import IacqError, PhaseFailed
+from iacq.errors import Conflict, PhaseFailed
 from iacq.keeper import files
-from iacq.ports import Job
-from iacq.services import agents, cleaning
+from iacq.ports import Job, PodPhase
+from iacq.services import agents, scaling
 from iacq.services.core import Core
 from iacq.services.phases import runner, unfinished, warmup
 from iacq.services.phases.context import SlotWorker
-from iacq.services.recovering import LeaseWatch
+from iacq.services.pod_manager import PodManager
 from iacq.settings import Settings
-from iacq.store import freezes, pods, pools, runs, workspaces
+from iacq.store import pods, pools, runs, workspaces
 from iacq.store.pods import Registration
-from iacq.store.schema import events
-from iacq.store.session import Database, Transaction
-from iacq.testing.clock import FakeClock
 from iacq.testing.core import make_core
 from iacq.testing.dispatcher import RecordingDispatcher, Rung
 from iacq.testing.git import FakeGit
-from iacq.testing.keeper import Machine, ScriptedKeeper
 from iacq.testing.workshop import ScriptedWorkshop
-from tests import invariants, samples
+from tests import samples
+from tests.walk.actors import Actor, StageClock, StageLock
+from tests.walk.database import StageDatabase
+from tests.walk.machines import (
+    SLOTS,
+    ControlProcess,
+    PodOnMachine,
+    Seat,
+    SlotProcess,
+    WatchedRuntime,
+    make_pod,
+)
+from tests.walk.product import Product
 
 POOL = "default"
 WORKSPACES = ("network", "cluster")
 FETCHED = "cluster"
 """Its source is a git repository: fetching it is one more command that may be lost."""
-
-
-_RENEWED = 0.3
-"""How often a lease is renewed between two steps: its thread does so when a step begins."""
+PODS = 2
 
 
 class NoThreads(Executor):
@@ -66,91 +63,88 @@ class NoThreads(Executor):
         return done
 
 
-class Died(BaseException):
-    """SIGKILL: nothing of the process runs any more, not even an `except Exception`."""
-
-
-class Broken(AssertionError):  # noqa: N818 - it says what happened
-    """An invariant does not hold."""
-
-
-@dataclass(eq=False)
-class SlotProcess:
-    """One boot of a slot's process."""
-
-    worker: SlotWorker
-    keeper: ScriptedKeeper
-    dead: bool = False
-    settled: bool = False  # its first look at what a predecessor left was done
-
-    @property
-    def busy(self) -> bool:
-        return self.worker.lock.locked()
-
-
-@dataclass
-class Seat:
-    """A slot of a pod on its machine: what outlives the slot's processes."""
-
-    root: Path
-    machine: Machine = field(default_factory=Machine)
-    process: SlotProcess | None = None
-    keeper: ScriptedKeeper | None = None
-    boots: int = 0
-
-
-@dataclass
-class PodOnMachine:
-    """A pod's name and place; `registration` is its present boot, None: it is down."""
-
-    name: str
-    seats: dict[int, Seat]
-    boots: int = 0
-    registration: Registration | None = None
-    stopping: bool = False
-    silent: bool = False  # its heartbeat does not get through
-
-
 class Cluster:
     """Everything that there is; the walk decides what happens next."""
 
-    def __init__(self, database: Database, clock: FakeClock, root: Path, rng: random.Random) -> None:
-        self.clock = clock
-        self.rng = rng
+    def __init__(
+        self, database: StageDatabase, clock: StageClock, root: Path, *, seed: int, managed: bool, product: Product
+    ) -> None:
+        """managed: pods are made and deleted as the pool needs them; else they are started by hand."""
+        self.clock, self.stage, self.database = clock, clock.stage, database
+        self.seed, self.managed, self.product = seed, managed, product
         self.dispatcher = RecordingDispatcher()
         settings = Settings(home=root, renew=3600.0, disk_floor=0)
         made = make_core(database.url, root, clock=clock, dispatcher=self.dispatcher, settings=settings)
         self.core: Core = dataclasses.replace(made, database=database)
-        self.watches = [LeaseWatch(), LeaseWatch()]
+        self.controls = [ControlProcess(name=f"control{n}", watch=product.watch()) for n in (1, 2)]
         self.starts: Counter[int] = Counter()
         self.warmed = 0
-        self.interleave: Callable[[SlotProcess], None] = lambda _process: None
         self.calm = False  # faults are off
-        self._frozen: tuple[int | None, int] = (None, 0)  # since when, and how much was begun before, as last seen
+        self.wrong: list[str] = []  # what was seen that must not be
+        self.forced: set[str] = set()  # pods that a person deleted with whatever runs in them
+        self.root = root
         self._links = root / "links"
-        self.pods = [
-            PodOnMachine(name=f"pod{number}", seats={n: Seat(root=root / f"pod{number}" / f"slot-{n}") for n in (1, 2)})
-            for number in (1, 2)
-        ]
+        self._named = 0
+        self.runtime = WatchedRuntime(self.stage, self._deleted)
+        self.manager = PodManager(
+            self.core,
+            self.runtime,
+            scale=lambda manager, pool: scaling.scale(self.core, manager, pool),
+            make_name=self._name_pod,
+        )
+        self.pods: list[PodOnMachine] = [] if managed else [make_pod(f"pod{n}", root) for n in range(1, PODS + 1)]
+        self.gone: list[PodOnMachine] = []
         for name in WORKSPACES:
             fields = {"path": None, "git": "https://host/x"} if name == FETCHED else {}
             database.run(workspaces.insert, samples.workspace(name, **fields), secrets=None)
-        database.run(pools.set_policy, POOL, PoolPolicy(max_pods=2, slots_per_pod=2))
+        policy = PoolPolicy(max_pods=PODS, slots_per_pod=SLOTS, idle_grace_ms=60_000)
+        database.run(pools.set_policy, POOL, policy)
+
+    def _name_pod(self, pool: str) -> str:
+        self._named += 1
+        return f"{pool}-{self._named}"
+
+    def _deleted(self, name: str) -> None:
+        """A pod is told to go: nothing that iacq decides by itself may end an apply."""
+        for pod in self.pods:
+            if pod.name == name and any(pod.applies()) and name not in self.forced:
+                self.wrong.append(f"pod {name} is deleted while terraform applies in it")
 
     # ---------------------------------------------------------------- processes
 
-    def boot(self, pod: PodOnMachine) -> None:
+    def start(self, name: str, owner: object, what: Any) -> Actor:
+        """Begin something that a process does."""
+        return self.stage.start(name, owner, what)
+
+    def boot(self, pod: PodOnMachine) -> Actor:
         """A new boot of the pod: its agent registers, its slots have new keepers and processes."""
         pod.boots += 1
         pod.stopping = pod.silent = False
-        pod.registration = Registration(
-            pod_name=pod.name, agent_id=f"{pod.name}-boot{pod.boots}", pool="default", slots=len(pod.seats)
+        boot = Registration(
+            pod_name=pod.name,
+            agent_id=f"{pod.name}-boot{pod.boots}",
+            pool=POOL,
+            slots=len(pod.seats),
+            managed=pod.managed,
         )
+        pod.registration = boot
         for seat in pod.seats.values():
             seat.keeper = None
-        agents.register(self.core, pod.registration)
+        if pod.managed and pod.name in self.runtime.pods:
+            started = self.clock.now_ms()
+            phase = self.runtime.pods[pod.name].phase
+            phase = PodPhase.RUNNING if phase is PodPhase.STARTING else phase
+            self.runtime.change(pod.name, phase=phase, started_at=started)
         for slot_id in pod.seats:
             self.respawn(pod, slot_id)
+
+        def register() -> None:
+            try:
+                agents.register(self.core, boot)
+            except Conflict:
+                self.end_pod(pod)
+
+        return self.start(f"agent of {pod.name}: registers", boot, register)
 
     def respawn(self, pod: PodOnMachine, slot_id: int) -> None:
         """A new process for a slot, as the agent makes it; a new keeper if the old one is gone."""
@@ -158,14 +152,15 @@ class Cluster:
         if pod.registration is None:
             return
         seat.boots += 1
-        holder: list[SlotProcess] = []
+        queue = f"{pod.name}.{slot_id}"
 
-        def before(_operation: str) -> None:
-            self.between(holder[0])
+        def before(operation: str) -> None:
+            self.stage.pause(operation)
 
-        workshop = ScriptedWorkshop(seat.root, self._links, before=before, lacks=self._lacking)
-        keeper = ScriptedKeeper(seat.machine, boottime=self.clock.boottime, script=self._script, before=before)
+        workshop = ScriptedWorkshop(seat.root, self._links, before=before, lacks=lambda: self._lacking(queue))
+        keeper = self.product.keeper(seat.machine, boottime=self.clock.boottime, script=self._script, before=before)
         place = Place(pod_name=pod.name, slot_id=slot_id, agent_id=pod.registration.agent_id, boot=str(seat.boots))
+        lock = StageLock(self.stage, self.clock)
         worker = SlotWorker(
             core=self.core,
             place=place,
@@ -174,133 +169,181 @@ class Cluster:
             git=FakeGit(),
             jobs=workshop.jobs,
             threads=NoThreads(),
+            lock=lock,  # type: ignore[arg-type] # as a lock is
         )
         seat.keeper = keeper
-        seat.process = SlotProcess(worker=worker, keeper=keeper)
-        holder.append(seat.process)
+        seat.process = SlotProcess(worker=worker, keeper=keeper, lock=lock)
 
-    def kill_process(self, seat: Seat) -> None:
-        if seat.process is not None:
-            seat.process.dead = True
-            seat.process = None
+    def kill_process(self, seat: Seat) -> list[str]:
+        """SIGKILL of a slot's process; returns what it was doing."""
+        process, seat.process = seat.process, None
+        return self.stage.kill(process) if process is not None else []
 
-    def kill_pod(self, pod: PodOnMachine, *, machine_too: bool) -> str:
-        """SIGKILL of everything; machine_too: of its terraforms as well, of which nobody learns anything."""
-        pod.registration = None
+    def end_pod(self, pod: PodOnMachine) -> None:
+        """SIGKILL of everything but its terraforms."""
+        boot, pod.registration = pod.registration, None
         for seat in pod.seats.values():
             self.kill_process(seat)
             if seat.keeper is not None:
                 seat.keeper.gone = True
-            if machine_too:
-                for directory in list(seat.machine.programs):
-                    seat.machine.vanish(directory)
-        return pod.name
+        if boot is not None and (self.stage.current is None or self.stage.current.owner is not boot):
+            self.stage.kill(boot)
 
-    def stop_pod(self, pod: PodOnMachine) -> None:
+    def crash(self, pod: PodOnMachine) -> None:
+        """Everything is gone, its terraforms as well, of which nobody learns anything."""
+        self.end_pod(pod)
+        for seat in pod.seats.values():
+            for directory in list(seat.machine.programs):
+                seat.machine.vanish(directory)
+
+    def vanish(self, pod: PodOnMachine) -> None:
+        """The pod is gone for good, and whatever runs pods does not list it any more."""
+        self.crash(pod)
+        self.pods.remove(pod)
+        self.gone.append(pod)
+        if pod.name in self.runtime.pods:
+            self.runtime.vanish(pod.name)
+
+    def stop_pod(self, pod: PodOnMachine) -> Actor:
         """SIGTERM: no new claims; what waits goes elsewhere; what runs may go on for a while."""
         pod.stopping = True
-        for seat in pod.seats.values():
-            if seat.process is not None:
-                seat.process.worker.stop_at = self.clock.monotonic() + 15
-                agents.drain_slot(self.core, seat.process.worker.place)
+        places = []
+        for process in pod.processes():
+            process.worker.stop_at = self.clock.monotonic() + 15
+            places.append(process.worker.place)
 
-    def leave_if_done(self, pod: PodOnMachine) -> None:
+        def drain() -> None:
+            for place in places:
+                agents.drain_slot(self.core, place)
+
+        return self.start(f"agent of {pod.name}: stops", pod.registration, drain)
+
+    def leave_if_done(self, pod: PodOnMachine) -> Actor | None:
         """The end of a stopping pod, once its slots' processes ended."""
-        if not pod.stopping or pod.registration is None:
-            return
+        boot = pod.registration
+        if not pod.stopping or boot is None or self.stage.of(boot):
+            return None
         for seat in pod.seats.values():
-            if seat.process is not None and not seat.process.busy:
+            if seat.process is not None and not self.stage.of(seat.process):
                 self.kill_process(seat)
-        if all(seat.process is None for seat in pod.seats.values()):
-            agents.leave(self.core, pod.registration)
-            pod.registration = None
+        if any(pod.processes()):
+            return None
 
-    def between(self, process: SlotProcess) -> None:
-        """A slot's process is between two steps: others act, and it may be dead afterwards."""
-        if not self.calm:
-            self.interleave(process)
-        if process.dead:
-            raise Died
-        if self.rng.random() < _RENEWED:
-            self.renew(process)
+        def leave() -> None:
+            agents.leave(self.core, boot)
+            self.end_pod(pod)
+
+        return self.start(f"agent of {pod.name}: leaves", boot, leave)
 
     # ---------------------------------------------------------------- what slots do
 
-    def settle(self, process: SlotProcess) -> None:
+    def settle(self, process: SlotProcess) -> Actor:
         """What a slot's process does when it begins, and whenever it is asked whether it is there."""
-        if process.busy or process.dead:
-            return
-        process.settled = True
         worker = process.worker
-        with contextlib.suppress(Died), worker.lock, contextlib.suppress(IacqError):
-            if unfinished.settle(worker):
-                unfinished.open_slot(worker)
 
-    def deliver(self, rung: Rung) -> None:
+        def answer() -> bool:
+            if not process.lock.acquire(blocking=False):
+                return False
+            try:
+                process.settled = True
+                return unfinished.settle(worker) and unfinished.open_slot(worker)
+            finally:
+                process.lock.release()
+
+        return self.start(f"slot {worker.place.queue}: looks", process, answer)
+
+    def deliver(self, rung: Rung) -> Actor | None:
         """A message reaches whoever consumes its queue; nobody is there: it stays lost until it is rung again."""
         name, _, which = rung.queue.partition(".")
         pod = next((pod for pod in self.pods if pod.name == name), None)
         if pod is None or pod.registration is None:
-            return
+            return None
         if which == "agent":
-            self._housekeep(pod, rung)
-            return
+            process = pod.seats[int(rung.arguments["slot_id"])].process if rung.task == messages.SIGNAL_RUN else None
+            return self.renew(process) if process is not None else None
         process = pod.seats[int(which)].process
         if process is None or process.busy or not process.settled:
-            return
+            return None
         if rung.task == messages.ANSWER:
-            self.settle(process)
-            return
-        if rung.task == messages.WARMUP:
-            with contextlib.suppress(Died, PhaseFailed):
-                self.warmed += bool(warmup.answer_doorbell(process.worker, **rung.arguments))
-            return
-        with contextlib.suppress(Died):
-            runner.answer_doorbell(process.worker, **{**rung.arguments, "phase": Phase(rung.arguments["phase"])})
+            return self.settle(process)
+        work = self._warm_up if rung.task == messages.WARMUP else self._work
+        about = f"run {rung.arguments['run_id']}"
+        name = f"slot {rung.queue}: {rung.task.removeprefix('iacq.')} of {about}"
+        return self.start(name, process, lambda: work(process, rung.arguments))
 
-    def _housekeep(self, pod: PodOnMachine, rung: Rung) -> None:
-        if rung.task == messages.SIGNAL_RUN:
-            process = pod.seats[int(rung.arguments["slot_id"])].process
-            if process is not None:
-                self.renew(process)
+    def _warm_up(self, process: SlotProcess, arguments: dict[str, Any]) -> None:
+        self.warmed += bool(warmup.answer_doorbell(process.worker, **arguments))
 
-    def clean(self, pod: PodOnMachine) -> None:
-        if pod.registration is None:
-            return
-        workshops = {
-            slot_id: ScriptedWorkshop(seat.root, self._links, before=lambda _operation: None)
-            for slot_id, seat in pod.seats.items()
-        }
-        cleaning.remove_work_dirs(self.core, pod.registration, workshops, next(iter(pod.seats.values())).root.parent)
+    def _work(self, process: SlotProcess, arguments: dict[str, Any]) -> None:
+        ended = runner.answer_doorbell(process.worker, **{**arguments, "phase": Phase(arguments["phase"])})
+        if ended is not None and ended.error_code == "system":
+            raise PhaseFailed(ended.error_text or "unforeseen", code="system")
 
-    def renew(self, process: SlotProcess) -> None:
+    def renew(self, process: SlotProcess) -> Actor | None:
         """Do what a slot's lease thread does."""
         lease = process.worker.lease
-        if lease is None or lease.lost or process.dead:
-            return
+        if lease is None or lease.lost:
+            return None
         self.clock.advance(0.001)
-        lease.renew()
+        return self.start(f"slot {process.worker.place.queue}: renews", process, lease.renew)
 
-    def beat(self, pod: PodOnMachine) -> None:
+    def beat(self, pod: PodOnMachine) -> Actor | None:
         """The heartbeat of a pod; it registers anew whenever it counts as gone."""
-        if pod.registration is None or pod.silent or pod.stopping:
-            return
-        name, agent_id = pod.registration.pod_name, pod.registration.agent_id
-        if not self.core.database.read(pods.is_registered, name, agent_id):
-            agents.register(self.core, pod.registration)
-            for seat in pod.seats.values():
-                if seat.process is not None:
-                    self.settle(seat.process)
-        self.core.database.run(pods.beat, name, agent_id)
+        boot = pod.registration
+        if boot is None or pod.silent or self.stage.of(boot):
+            return None
+
+        def beat() -> None:
+            database = self.core.database
+            if not database.read(pods.is_registered, boot.pod_name, boot.agent_id):
+                if pod.stopping:
+                    return
+                try:
+                    agents.register(self.core, boot)
+                except Conflict:
+                    self.end_pod(pod)
+                    return
+                for process in pod.processes():
+                    self.settle(process)
+            database.run(pods.beat, boot.pod_name, boot.agent_id)
+
+        return self.start(f"agent of {pod.name}: beats", boot, beat)
+
+    def clean(self, pod: PodOnMachine) -> Actor | None:
+        """Remove directories that no run needs, as a pod's housekeeping does."""
+        boot = pod.registration
+        if boot is None:
+            return None
+        workshops = {
+            slot_id: ScriptedWorkshop(seat.root, self._links, before=self.stage.pause)
+            for slot_id, seat in pod.seats.items()
+        }
+        root = next(iter(pod.seats.values())).root.parent
+        return self.start(
+            f"agent of {pod.name}: cleans", boot, lambda: self.product.clean(self.core, boot, workshops, root)
+        )
+
+    def every_pod(self) -> list[PodOnMachine]:
+        """Return the pods that there are and those that there were."""
+        return [*self.pods, *self.gone]
+
+    def processes(self) -> Iterator[SlotProcess]:
+        """Give the processes of all slots."""
+        for pod in self.pods:
+            yield from pod.processes()
 
     # ---------------------------------------------------------------- terraform
+
+    def luck(self, *about: object) -> float:
+        """Return a number from 0 to 1 that depends on nothing but the seed and what it is about."""
+        return crc32(repr((self.seed, about)).encode()) / 2**32
 
     def _script(self, job: Job) -> tuple[int, int]:
         """Do what terraform does; returns how long it lasts and its exit code."""
         step = job.directory.name.split("-")[2]
         out = job.directory / files.OUT
-        looks = 0 if self.calm else self.rng.randrange(3)
-        fails = not self.calm and self.rng.random() < 0.06
+        looks = 0 if self.calm else int(self.luck("looks", job.directory.name) * 3)
+        fails = not self.calm and self.luck("fails", job.directory.name) < 0.06
         match step:
             case "apply":
                 self._count_start(job)
@@ -315,38 +358,19 @@ class Cluster:
                 out.write_text("done\n")
         return 0, 0
 
-    def _lacking(self) -> tuple[str, ...]:
+    def _lacking(self, queue: str) -> tuple[str, ...]:
         """Name a provider that this machine lacks, now and then: an apply without init is not possible then."""
-        return () if self.calm or self.rng.random() < 0.7 else ("hashicorp/null 2.1.2",)
+        lucky = self.calm or self.luck("lacks", queue, self.database.transactions) < 0.7
+        return () if lucky else ("hashicorp/null 2.1.2",)
 
     def _count_start(self, job: Job) -> None:
-        run = self.core.database.read(runs.get, job.run_id)
+        with self.database.aside():
+            run = self.database.read(runs.get, job.run_id)
         self.starts[job.run_id] += 1
+        what = f"terraform apply of run {job.run_id} was started"
         if run is None or run.confirmed_at is None:
-            raise Broken(f"terraform apply of run {job.run_id} was started without a confirmation")
+            self.wrong.append(f"{what} without a confirmation")
+        elif hashlib.sha256((job.cwd / "plan.out").read_bytes()).hexdigest() != run.confirmed_hash:
+            self.wrong.append(f"{what} with another plan than the confirmed one")
         if self.starts[job.run_id] > 1:
-            raise Broken(f"terraform apply of run {job.run_id} was started {self.starts[job.run_id]} times")
-
-    def check(self) -> None:
-        """Raise Broken if the rows do not agree, or more than one terraform applies for a workspace."""
-        wrong = self.core.database.read(invariants.broken)
-        applying: Counter[str] = Counter()
-        for pod in self.pods:
-            for seat in pod.seats.values():
-                for program in seat.machine.programs.values():
-                    if program.job.directory.name.endswith("-apply"):
-                        run = self.core.database.read(runs.get, program.job.run_id)
-                        applying[run.workspace if run else "?"] += 1
-        since, begun = self.core.database.read(_begun)
-        if since is not None and since == self._frozen[0] and begun != self._frozen[1]:
-            wrong.append("something was queued or claimed in a frozen pool")
-        self._frozen = (since, begun)
-        wrong += [f"{count} applies of {name} run at once" for name, count in applying.items() if count > 1]
-        if wrong:
-            raise Broken("; ".join(wrong))
-
-
-def _begun(tx: Transaction) -> tuple[int | None, int]:
-    """Return since when the pool is marked frozen, and how often anything was queued or claimed there ever."""
-    begun = sa.select(sa.func.count()).where(events.c.cause.in_([Cause.DISPATCHED, Cause.CLAIMED]))
-    return freezes.find(tx, POOL).frozen_since, tx.execute(begun).scalar_one()
+            self.wrong.append(f"{what} {self.starts[job.run_id]} times")
