@@ -213,6 +213,13 @@ class World:
         chosen = dice.pick(enumerate(mailbox))
         return mailbox.pop(chosen[0]) if chosen else None
 
+    def take_messages(self, task: str) -> list[Rung]:
+        """Take all messages of a kind."""
+        mailbox = self._cluster.dispatcher.rung
+        taken = [rung for rung in mailbox if rung.task == task]
+        mailbox[:] = [rung for rung in mailbox if rung.task != task]
+        return taken
+
     def deliver(self, dice: Dice) -> Actor | None:
         rung = self.take_message(dice)
         return self._cluster.deliver(rung) if rung else None

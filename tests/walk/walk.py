@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Self
 
+from iacq import messages
 from iacq.services import dispatching, freezing, recovering, warming
 from tests.walk import people as asking
 from tests.walk.actors import Actor, StageClock
@@ -30,10 +31,12 @@ LONGEST = 3_000
 """Pauses of one actor on its way to its end."""
 SETTLE_EVERY = 500
 SHOWN = 60
+REST = "come to rest"
 
 Decision = tuple[str, int]
 """One step: what it is, and the number that its choices depend on."""
 Action = Callable[[Dice], Said | Actor]
+_PAUSES_OF_AN_APPLY = 20
 _LUCK = (0.3, 1.0, 1.0, 3.0)
 """Each seed has more of some things and less of others: what needs much of one thing is found sooner."""
 
@@ -87,11 +90,12 @@ class Walk:
     def run(self, steps: int) -> None:
         """Take that many steps; now and then, and at the end, everything comes to rest. Raises Broken."""
         names = list(self._actions)
+        self.take((REST, 0))  # what is there by itself begins
         while len(self.decisions) < steps:
             if len(self.decisions) % SETTLE_EVERY == SETTLE_EVERY - 1:
-                self.take(("come to rest", 0))
+                self.take((REST, 0))
             self.take((self._rng.choices(names, self._weights)[0], self._rng.getrandbits(32)))
-        self.take(("come to rest", 0))
+        self.take((REST, 0))
 
     def replay(self, decisions: Iterable[Decision]) -> None:
         """Take these steps, as far as there is something to take them with. Raises Broken."""
@@ -102,7 +106,7 @@ class Walk:
         """Take one step; it does not count if there is nothing to take it with. Raises Broken."""
         name, number = decision
         at = len(self.trace)
-        if name == "come to rest":
+        if name == REST:
             Settling(self).run()
             said: Said | Actor = DONE
         else:
@@ -169,6 +173,8 @@ class Walk:
             **jobs,
             **{name: (weight, self._if_room(action)) for name, (weight, action) in asked.items()},
             "deliver": (25, self._if_room(world.deliver)),
+            "plan in one go": (5, self._plan_in_one_go),
+            "begin an apply": (7, self._begin_apply),
             "lose a message": (0.7, world.lose_message),
             "double a message": (3, world.double_message),
             "time passes": (1.5, world.pass_time),
@@ -204,6 +210,29 @@ class Walk:
         if actor is not None:
             self.go_on(actor)
         return actor
+
+    def _plan_in_one_go(self, dice: Dice) -> Said:
+        """Nothing else happens until a run was planned: it is what follows that is of interest."""
+        enqueued = self._people.enqueue(dice)
+        self.through(enqueued)
+        self.through(self.job(self.cluster.controls[0], "dispatch"))
+        for rung in self._world.take_messages(messages.PLAN):
+            self.through(self.cluster.deliver(rung))
+        return enqueued.name if enqueued else None
+
+    def _begin_apply(self, dice: Dice) -> Said | Actor:
+        """Nothing else happens from a confirmation to somewhere in the apply."""
+        confirmed = self._people.confirm(dice)
+        self.through(confirmed)
+        self.through(self.job(self.cluster.controls[0], "dispatch"))
+        applying = None
+        for rung in self._world.take_messages(messages.APPLY):
+            applying = self.cluster.deliver(rung) or applying
+        for _ in range(int(dice.luck("how far") * _PAUSES_OF_AN_APPLY)):
+            if applying is not None and not applying.ended:
+                self.go_on(applying)
+                self.check()
+        return applying or (confirmed.name if confirmed else None)
 
     def _if_room(self, action: Action) -> Action:
         return lambda dice: action(dice) if len(self.stage.actors) < MOST_ACTORS else None

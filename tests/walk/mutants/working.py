@@ -14,7 +14,7 @@ from iacq.messages import Doorbell
 from iacq.services.phases import runner
 from iacq.services.phases.context import PhaseContext
 from iacq.services.phases.plan import Planned
-from iacq.store import artifacts, outbox, runs, slots
+from iacq.store import artifacts, freezes, outbox, runs, slots
 from iacq.store.protocol import owning, recovering, waiting
 from iacq.store.protocol.owning import Hold, PlanResult
 from iacq.store.session import Raced, Transaction
@@ -30,7 +30,9 @@ def _claim_whatever_the_attempt(
 ) -> tuple[Run, None]:
     """A message of another attempt is taken for the present one, and neither queue nor slot are looked at."""
     del attempt
-    return _claim(tx, run_id, phase, {}, place, lease_ms), None
+    run = _claim(tx, run_id, phase, {}, place, lease_ms)
+    freezes.require_open(tx, run.pool)
+    return run, None
 
 
 def _claim_in_a_freeze(
