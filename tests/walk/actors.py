@@ -56,6 +56,7 @@ class Stage:
     def __init__(self) -> None:
         self.actors: list[Actor] = []
         self.current: Actor | None = None
+        self._decider = greenlet.getcurrent()
 
     def start(self, name: str, owner: object, what: Callable[[], object]) -> Actor:
         """Begin something; it is paused before its first step."""
@@ -71,7 +72,7 @@ class Stage:
             except Exception as error:  # noqa: BLE001 - whoever decides looks at it
                 actor.unforeseen = error
 
-        actor.greenlet = greenlet.greenlet(act)
+        actor.greenlet = greenlet.greenlet(act, self._decider)  # also if another actor begins it
         self.actors.append(actor)
         return actor
 
@@ -107,7 +108,7 @@ class Stage:
         if actor.dead:
             raise Died
         actor.at, actor.writes = at, writes
-        actor.greenlet.parent.switch()
+        self._decider.switch()
 
     def of(self, owner: object) -> list[Actor]:
         """Return what a process does."""

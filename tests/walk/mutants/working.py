@@ -140,10 +140,11 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "a finished plan needs no fence": Mutant(
         product=Product(steps={runner._finish_plan: _finish_for_anybody}),
-        favoured={"leases run out": 5, "dispatch": 2, "deliver": 2},
+        favoured={"leases run out": 4, "dispatch": 3, "deliver": 4, "plan in one go": 0.1},
     ),
     "a finished plan does not look for a cancel": Mutant(
-        product=Product(steps={runner._finish_plan: _finish_all_the_same}), favoured={"cancel": 8}
+        product=Product(steps={runner._finish_plan: _finish_all_the_same}),
+        favoured={"cancel": 4, "deliver": 4, "plan in one go": 0.1},
     ),
     "an adopted apply keeps its fence": Mutant(
         product=Product(steps={recovering.adopt: _adopt_with_the_old_fence}),
