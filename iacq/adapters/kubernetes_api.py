@@ -58,10 +58,12 @@ class Refused(Exception):  # noqa: N818 - it says what happened
 class KubernetesApi:
     """One cluster and namespace. It connects at the first call, and tells Unavailable while that fails."""
 
-    def __init__(self, settings: Settings, pause: Callable[[float], None] = time.sleep) -> None:
-        """pause: waits for so many seconds before a call is tried again."""
+    def __init__(
+        self, settings: Settings, pause: Callable[[float], None] = time.sleep, *, patience: float = _PATIENCE
+    ) -> None:
+        """pause: waits for so many seconds before a call is tried again; patience: seconds for which it is."""
         self._kubeconfig, self._wanted_namespace = settings.kubeconfig, settings.pod_namespace
-        self._pause = pause
+        self._pause, self._patience = pause, patience
         self._lock = threading.Lock()
         self._client: Any = None
         self._namespace = ""
@@ -85,7 +87,7 @@ class KubernetesApi:
 
         Raises Refused, and Unavailable if it does not answer in time.
         """
-        until, pause = time.monotonic() + _PATIENCE, _FIRST_PAUSE
+        until, pause = time.monotonic() + self._patience, _FIRST_PAUSE
         while True:
             try:
                 response = self._send(method, path, query, body, content_type, (_CONNECT, _READ))

@@ -97,13 +97,14 @@ def _why_it_ended(status: Mapping[str, Any], ended: Mapping[str, Any]) -> str:
     word = ended.get("reason") or ""
     if word not in _KILLED and status.get("reason"):
         word = status["reason"]
-    message = ended.get("message") or status.get("message")
+    # What a container logged last says nothing about who killed it.
+    message = status.get("message") or (None if word in _KILLED else ended.get("message"))
     text = f"it {_KILLED[word]}" if word in _KILLED else "its agent ended"
     if word and word not in _KILLED and word not in ("Error", "Completed"):
         text = f"{text}: {word}"
     if word not in _KILLED and ended.get("exitCode") is not None:
         text = f"{text} with exit code {ended['exitCode']}"
-    return f"{text}: {_line(message)}" if message else text
+    return f"{text}: {_line(message, last=True)}" if message else text
 
 
 def _why_not_ready(status: Mapping[str, Any]) -> str | None:
@@ -142,8 +143,10 @@ def _condition(status: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
     return next((one for one in status.get("conditions") or () if one.get("type") == kind), {})
 
 
-def _line(message: object) -> str:
-    return " ".join(str(message or "no message").split())[:500]
+def _line(message: object, *, last: bool = False) -> str:
+    """Return it in one line, not too long. last: its end says most, as in a log."""
+    text = " ".join(str(message or "no message").split())
+    return text[-500:] if last else text[:500]
 
 
 def _ms(timestamp: str | None) -> int | None:

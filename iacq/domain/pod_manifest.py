@@ -145,6 +145,7 @@ def _defaults(pod: WorkerPod, environment: Mapping[str, str], spec: Mapping[str,
     """Return what a template may change."""
     worker: dict[str, Any] = {
         "name": WORKER,
+        "terminationMessagePolicy": "FallbackToLogsOnError",  # else nobody says why an agent ended
         "env": [{"name": name, "value": value} for name, value in sorted({"HOME": _WORK, **environment}.items())],
     }
     if pod.image is not None:

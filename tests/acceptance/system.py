@@ -185,6 +185,12 @@ class System:
         """Wait until every slot of every started pod is idle and open, and control and beat live."""
         wait_until(self._is_ready, 30, "the system is ready")
 
+    def start_missing(self) -> None:
+        """Start what a test has ended."""
+        self.start_control()
+        if POD not in self.programs:
+            self.start_agent()
+
     def _is_ready(self) -> bool:
         names = {"control", "beat"} - {name for name, one in self.programs.items() if one.poll() is None}
         found = self.client.slots()
@@ -199,9 +205,7 @@ class System:
     def tidy(self) -> None:
         """End every run, and wait until the system is as fresh."""
         self.spy.restore()
-        self.start_control()
-        if POD not in self.programs:
-            self.start_agent()
+        self.start_missing()
         for shown in self.client.freezes():
             for window in shown.pool.freezes.windows:
                 self.client.remove_freeze_window(shown.pool.pool, window.name)

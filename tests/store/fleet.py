@@ -1,10 +1,11 @@
 """A manager of pods on a store world, with a runtime in memory."""
 
 from collections.abc import Callable
+from typing import Any
 
 from iacq.domain.pool import Pool, PoolPolicy
 from iacq.domain.slot import Pod
-from iacq.ports import PodSpec
+from iacq.ports import PodRuntime, PodSpec
 from iacq.services.core import Core
 from iacq.services.pod_manager import PodManager
 from iacq.store import pod_lifecycle, pods, pools, slots
@@ -26,8 +27,12 @@ class FleetWorld:
     def __init__(self, world: World, core: Core) -> None:
         self.world = world
         self.core = core
-        self.runtime = FakePodRuntime()
+        self.runtime: Any = self.make_runtime()
         self.manager = self.another()
+
+    def make_runtime(self) -> PodRuntime:
+        """Return what the pods run on."""
+        return FakePodRuntime()
 
     def another(self, scale: Callable[[PodManager, Pool], object] = keep_minimum) -> PodManager:
         """Return one more manager of the same pods."""

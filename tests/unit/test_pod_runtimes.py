@@ -1,4 +1,4 @@
-"""What every runtime of pods promises: the one in memory, and real processes on this machine."""
+"""What every runtime of pods promises: the one in memory, real processes on this machine, and those of a cluster."""
 
 import contextlib
 import dataclasses
@@ -6,11 +6,13 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import pytest
 
-from iacq.adapters import pod_processes, workshop
+from iacq.adapters import kubernetes_pods, pod_processes, workshop
+from iacq.adapters.kubernetes_api import KubernetesApi
+from iacq.adapters.kubernetes_pods import KubernetesPodRuntime
 from iacq.adapters.local_pods import LocalPodRuntime
 from iacq.adapters.pod_host import PodHost
 from iacq.adapters.supervised_program import Program, Restarts
@@ -20,6 +22,8 @@ from iacq.ports import PodPhase, PodRuntime, PodSpec, PresentPod
 from iacq.settings import Settings
 from iacq.testing.pod_runtime import FakePodRuntime
 from tests import processes
+from tests.kubernetes.cluster import Cluster
+from tests.kubernetes.containers import Image
 from tests.waiting import wait_until
 
 FAST = Restarts(first=0.05, longest=0.1, attempts=3, settled=60)
@@ -109,6 +113,57 @@ class OnThisMachine:
         return workshop.slot_directory(self.settings, "pod-a", 1)
 
 
+class InCluster:
+    """Containers run shell scripts: the program that a manifest names is one of these here."""
+
+    def __init__(self, directory: Path) -> None:
+        self._programs = directory / "bin"
+        self._programs.mkdir(parents=True)
+        self.write(WORKS)
+        image = Image(environment={"PATH": f"{self._programs}{os.pathsep}{os.defpath}"})
+        self.cluster = Cluster(directory / "node", {"agent": image})
+        self.cluster.secrets["iacq"] = dict.fromkeys(kubernetes_pods.SECRETS, "secret")
+        kubeconfig = self.cluster.write_kubeconfig(directory / "kubeconfig")
+        settings = Settings(home=directory, kubeconfig=kubeconfig, pod_image="agent", stop_grace=1)
+        self._kubernetes = KubernetesPodRuntime(settings, KubernetesApi(settings, patience=0.5))
+        self.runtime: PodRuntime = self._kubernetes
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        self._stack.enter_context(self.cluster)
+        self._stack.callback(self._kubernetes.close)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def write(self, script: str) -> None:
+        program = self._programs / "python"
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+
+    def runs(self, name: str) -> None:
+        """Nothing is to be done: it does."""
+
+    def fails(self, name: str) -> None:
+        self.write(BREAKS)
+        self.runtime.delete(name)
+        self.ends(name)
+        self.runtime.create(spec(name))
+
+    def ends(self, name: str) -> None:
+        wait_until(lambda: find(self.runtime, name) is None, what="it is gone")
+
+    def away(self) -> None:
+        self._stack.enter_context(self.cluster.api.away())
+
+
+@pytest.fixture
+def in_cluster(tmp_path: Path) -> Iterator[InCluster]:
+    with InCluster(tmp_path / "cluster") as made:
+        yield made
+
+
 @pytest.fixture
 def local(home: Path) -> Iterator[OnThisMachine]:
     made = OnThisMachine(home)
@@ -116,9 +171,9 @@ def local(home: Path) -> Iterator[OnThisMachine]:
     made.host.stop()
 
 
-@pytest.fixture(params=["memory", "local"])
+@pytest.fixture(params=["memory", "local", "in_cluster"])
 def harness(request: pytest.FixtureRequest) -> Harness:
-    made: Harness = InMemory() if request.param == "memory" else request.getfixturevalue("local")
+    made: Harness = InMemory() if request.param == "memory" else request.getfixturevalue(request.param)
     return made
 
 
