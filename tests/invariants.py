@@ -139,9 +139,9 @@ def _warmup(run: Run, held: Slot | None) -> Iterator[str]:
             yield f"run {run.id} is {run.warmup_status} in {prepared} and holds {held.queue if held else None}"
         if run.warmup_until is None:
             yield f"run {run.id} is {run.warmup_status} for ever"
-    if run.status in HELD_RESERVED and held is not None and prepared[1] is not None:
-        if prepared[1:] != (held.pod_name, held.slot_id):
-            yield f"run {run.id} is prepared in {prepared} and holds {held.queue}"
+    elsewhere = held is not None and prepared[1] is not None and prepared[1:] != (held.pod_name, held.slot_id)
+    if run.status in HELD_RESERVED and elsewhere:
+        yield f"run {run.id} is prepared in {prepared} and holds {held.queue}"
     if run.warmup_status is WarmupStatus.WARMING and run.status not in warmup.SERVED:
         yield f"run {run.id} is {run.status} and being warmed up"
     if run.warmup_status in (WarmupStatus.FAILED, WarmupStatus.EXPIRED) and prepared != (None, None, None):
