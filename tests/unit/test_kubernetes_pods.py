@@ -256,6 +256,17 @@ def test_whether_runs_need_a_pod_is_written_once_where_autoscalers_look(cluster:
     runtime.mark("pod-x", uid="u", in_use=True)
 
 
+def test_a_pod_is_deleted_only_if_it_is_the_one_that_was_meant(make: Make) -> None:
+    runtime = make(stop_grace=0.0)
+    runtime.create(spec())
+    uid = until(runtime, PodPhase.RUNNING).uid
+    runtime.delete("pod-a", uid="another")
+    assert names(runtime, "pod-a") == ["pod-a"]
+    assert find(runtime).phase is PodPhase.RUNNING
+    runtime.delete("pod-a", uid=uid)
+    wait_until(lambda: not names(runtime, "pod-a"), what="it is gone")
+
+
 def test_two_systems_of_one_namespace_do_not_see_each_other(cluster: Cluster, make: Make) -> None:
     cluster.secrets["staging"] = SECRET
     one, other = make(), make(pod_secret="staging")
