@@ -70,6 +70,7 @@ def test_the_time_to_claim(warmup, after, expected):
         run_id=7,
         task_type="plan_and_apply",
         closed=None,
+        protocol=1,
         updated_at=SINCE,
     )
     run = samples.run(Status.APPLY_QUEUED, id=7, warmup_status=warmup)

@@ -17,6 +17,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from iacq import settings
+from iacq.adapters import kubernetes_rights
+from iacq.adapters.kubernetes_rights import Right
 from tests import manifests
 
 ROOT = Path(__file__).parents[2]
@@ -140,11 +142,14 @@ class TestKubernetes:
     def test_rights_are_those_that_control_workers_use_in_one_namespace(self) -> None:
         assert not named(BASE, "ClusterRole")
         [role] = named(BASE, "Role").values()
-        rights = {
-            (resource, verb) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]
+        given = {
+            Right(verb=verb, resource=resource, group=group)
+            for rule in role["rules"]
+            for group in rule["apiGroups"]
+            for resource in rule["resources"]
+            for verb in rule["verbs"]
         }
-        pods_verbs = ("get", "list", "watch", "create", "delete", "patch")
-        assert rights == {*(("pods", verb) for verb in pods_verbs), ("namespaces", "get"), ("deployments", "get")}
+        assert given == {*kubernetes_rights.NEEDED, kubernetes_rights.OF_OWNER}
 
     def test_the_example_holds_no_secret(self) -> None:
         for file in (KUBERNETES / "example").glob("*.env"):
@@ -153,9 +158,7 @@ class TestKubernetes:
 
 
 def test_settings_that_are_given_to_containers_exist() -> None:
-    known = {described.variable for described in settings.described()} | {"IACQ_NO_DOWNLOAD"}
-    # The adapter of Kubernetes brings its own.
-    known |= {"IACQ_POD_IMAGE", "IACQ_POD_SECRET", "IACQ_POD_OWNER"}
+    known = {described.variable for described in settings.described()}
     text = "\n".join(file.read_text() for file in DOCKER.rglob("*") if file.is_file() and file.suffix != ".txt")
     named_there = set(re.findall(r"IACQ_[A-Z_]+", text))
     assert named_there
