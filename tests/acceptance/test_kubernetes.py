@@ -151,10 +151,11 @@ def test_a_freeze_sends_pods_home_and_its_end_calls_them_back(system, tmp_path) 
     system.workspace("waits", configurations.write(tmp_path / "waits", configurations.COUNTED))
     waits = planned(system, "waits")
     system.client.freeze("default", reason="incident 42", until="2h")
-    assert system.confirm(waits).status is Status.CONFIRMED
+    confirmed = system.confirm(waits)
+    assert confirmed.status is Status.CONFIRMED
     system.settle(lambda: not system.cluster.pods() and not system.client.pods(), "they are gone")
     made = len(created(system))
-    system.settle(lambda: system.client.waiting(waits).code == "frozen_until", "it says so")
+    system.settle(lambda: system.client.waiting(confirmed).code == "frozen_until", "it says so")
     assert len(created(system)) == made
     system.client.lift_freeze("default", reason="it is over")
     applied = system.settle(lambda: reached(system, waits, Status.APPLIED), "it is applied")
