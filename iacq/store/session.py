@@ -167,15 +167,6 @@ class Database:
             yield tx
 
     @contextlib.contextmanager
-    def statement(self) -> Iterator[Transaction]:
-        """Run one statement, which is the whole transaction: PostgreSQL is asked once.
-
-        What it changed stays, whatever is raised after it. Raises RuntimeError at a second statement.
-        """
-        with self._translating(Kind.STATEMENT) as tx:
-            yield tx
-
-    @contextlib.contextmanager
     def _translating(self, kind: Kind) -> Iterator[Transaction]:
         try:
             with self._engines[kind].begin() as connection:
@@ -206,6 +197,14 @@ class Database:
     def run(self, step: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run one step or question in a transaction of its own."""
         with self.transaction() as tx:
+            return step(tx, *args, **kwargs)
+
+    def run_statement(self, step: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a step of one statement, which is the whole transaction: PostgreSQL is asked once.
+
+        What it changed stays, whatever is raised after it. Raises RuntimeError at a second statement.
+        """
+        with self._translating(Kind.STATEMENT) as tx:
             return step(tx, *args, **kwargs)
 
     def read(self, question: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -69,21 +69,27 @@ def test_rows_of_several_statements_are_one_transaction(postgres_world: World) -
         assert last_words(postgres_world, process(tx)) == "idle in transaction: BEGIN;UPDATE"
 
 
+def be_seen(tx: Transaction) -> None:
+    tx.execute(heartbeats.insert().values(pod_name="iacq", agent_id="control", at_ms=tx.now))
+
+
 def test_a_statement_is_a_transaction_by_itself(world: World) -> None:
     with contextlib.closing(Database(world.url, pool_size=1)) as database:
-        with database.statement() as tx:
-            tx.execute(heartbeats.insert().values(pod_name="iacq", agent_id="control", at_ms=tx.now))
+        database.run_statement(be_seen)
         assert world.database.read(control.silences)[0] is not None
+
+
+def remove_two(tx: Transaction) -> None:
+    outbox.remove(tx, 1)
+    outbox.remove(tx, 2)
 
 
 def test_a_step_of_one_statement_makes_no_other_one(postgres_world: World) -> None:
     """The first one is committed already."""
     with contextlib.closing(Database(postgres_world.url, pool_size=1)) as database:
-        with database.statement() as tx:
-            outbox.remove(tx, 1)
-            with pytest.raises(RuntimeError, match="one statement"):
-                outbox.remove(tx, 2)
-        database.run(lambda tx: [outbox.remove(tx, 1), outbox.remove(tx, 2)])
+        with pytest.raises(RuntimeError, match="one statement"):
+            database.run_statement(remove_two)
+        database.run(remove_two)
 
 
 def test_a_step_after_a_question_is_a_transaction(world: World) -> None:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from iacq.errors import Unavailable
 from iacq.store import schema
-from iacq.store.session import DATABASE_UNAVAILABLE, Database, Transaction
+from iacq.store.session import DATABASE_UNAVAILABLE, Database, Kind, Transaction
 from tests.walk.actors import Fault, StageClock
 
 P = ParamSpec("P")
@@ -42,6 +42,10 @@ class StageDatabase(Database):
 
     def run(self, step: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         found: T = super().run(self._known(step), *args, **kwargs)
+        return found
+
+    def run_statement(self, step: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        found: T = super().run_statement(self._known(step), *args, **kwargs)
         return found
 
     def read(self, question: Callable[Concatenate[Transaction, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -77,13 +81,13 @@ class StageDatabase(Database):
             self._looking = before
 
     @contextlib.contextmanager
-    def _translating(self, engine: sa.Engine) -> Iterator[Transaction]:
+    def _translating(self, kind: Kind) -> Iterator[Transaction]:
         actor = self._stage.current
         if actor is None or self._looking:
-            with super()._translating(engine) as tx:
+            with super()._translating(kind) as tx:
                 yield tx
             return
-        writes = engine is self.engine
+        writes = kind in (Kind.STEP, Kind.STATEMENT)
         # A question is one thing with what follows it, but now and then something happens in between.
         if writes or crc32(f"{actor.name}/{self._name}/{actor.steps}".encode()) % 3 == 0:
             self._stage.pause(self._name, writes=writes)
@@ -91,7 +95,7 @@ class StageDatabase(Database):
         fault, actor.fault = actor.fault, None
         if fault is Fault.AWAY:
             raise _unavailable(fault)
-        with super()._translating(engine) as tx:
+        with super()._translating(kind) as tx:
             yield tx
         self.transactions += 1
         if writes:

@@ -133,8 +133,7 @@ class Lease:
     def _ask(self, *, lease_ms: int, stage: str) -> Run | None:
         """Say that we are there; None: the run is not ours any more."""
         try:
-            with self._core.database.statement() as tx:
-                return owning.renew(tx, self.hold, lease_ms=lease_ms, stage=stage)
+            return self._core.database.run_statement(owning.renew, self.hold, lease_ms=lease_ms, stage=stage)
         except Raced:
             return None
 

@@ -116,16 +116,15 @@ class LogWriter:
         already = database.read(logs.size, self._run_id, self._phase) - self._start if self._uncertain else 0
         rest = text.encode()[already:].decode()
         if rest:
-            with database.statement() as tx:
-                logs.append(
-                    tx,
-                    self._run_id,
-                    self._phase,
-                    start=self._start + already,
-                    text=rest,
-                    fence=self.fence,
-                    effects=self.effects_fence,
-                )
+            database.run_statement(
+                logs.append,
+                self._run_id,
+                self._phase,
+                start=self._start + already,
+                text=rest,
+                fence=self.fence,
+                effects=self.effects_fence,
+            )
         self._start += len(text.encode())
         self._uncertain = False
 
