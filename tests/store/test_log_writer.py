@@ -12,7 +12,7 @@ from iacq.errors import Unavailable
 from iacq.services.core import Core
 from iacq.services.phases.logwriter import LogWriter
 from iacq.store import logs
-from iacq.store.session import DATABASE_UNAVAILABLE, Database, Transaction
+from iacq.store.session import DATABASE_UNAVAILABLE, Database, Kind, Transaction
 from tests.store.world import World
 
 
@@ -22,8 +22,8 @@ class Unanswered(Database):
     lose_answers = 0
 
     @contextlib.contextmanager
-    def transaction(self, *, reading: bool = False) -> Iterator[Transaction]:
-        with super().transaction(reading=reading) as tx:
+    def _translating(self, kind: Kind) -> Iterator[Transaction]:
+        with super()._translating(kind) as tx:
             yield tx
         if self.lose_answers:
             self.lose_answers -= 1
