@@ -17,7 +17,6 @@ from tests.walk.mutants.mutant import Mutant
 from tests.walk.product import Product
 
 _BACK = {Status.PLANNING: Status.PENDING, Status.APPLYING: Status.CONFIRMED}
-_resolve = recovering.resolve
 _lose_lease = recovering.lose_lease
 
 
@@ -83,10 +82,6 @@ def _apply_again(tx: Transaction, run_id: int, effects_fence: int, kept: Any) ->
     return run
 
 
-def _resolve_without_proof(tx: Transaction, run: Run, target: Status, **said: Any) -> Run:
-    return _resolve(tx, run, target, **{**said, "force": True})
-
-
 class _OneLook(LeaseWatch):
     """What is expired now is lost now."""
 
@@ -105,23 +100,28 @@ MUTANTS: dict[str, Mutant] = {
         product=Product(steps={recovering.lose_lease: _keep_the_owner}), favoured=_PAUSED
     ),
     "a lost lease keeps its fence": Mutant(
-        product=Product(steps={recovering.lose_lease: _keep_the_fence}), favoured=_PAUSED
+        product=Product(steps={recovering.lose_lease: _keep_the_fence}),
+        favoured=_PAUSED,
+        seeds=(5, 4),
     ),
     "a lost lease forgets a cancel": Mutant(
-        product=Product(steps={recovering.lose_lease: _forget_the_cancel}), favoured={**_PAUSED, "cancel": 8}
+        product=Product(steps={recovering.lose_lease: _forget_the_cancel}),
+        favoured={**_PAUSED, "cancel": 8},
+        seeds=(17, 4),
     ),
     "a lost lease frees the slot of a living terraform": Mutant(
-        product=Product(steps={recovering.lose_lease: _free_the_slot}), favoured=_PAUSED
+        product=Product(steps={recovering.lose_lease: _free_the_slot}),
+        favoured=_PAUSED,
+        seeds=(9, 4),
     ),
     "a lease is judged at one look": Mutant(product=Product(watch=_OneLook), favoured={"recover": 4, "time passes": 4}),
     "the slot of an interrupted apply counts as stale": Mutant(
-        product=Product(steps={service._free_stale_slots: _free_slots_of_the_interrupted}), favoured=_PAUSED
+        product=Product(steps={service._free_stale_slots: _free_slots_of_the_interrupted}),
+        favoured=_PAUSED,
+        seeds=(9, 4),
     ),
     "a dead apply is tried again": Mutant(
         product=Product(steps={remains.prove_end: _apply_again, recovering.prove_end: _apply_again}),
         favoured={**_PAUSED, "kill a slot's process": 3, "a terraform vanishes": 4},
-    ),
-    "an interrupted apply is resolved without proof": Mutant(
-        product=Product(steps={recovering.resolve: _resolve_without_proof}), favoured={**_PAUSED, "resolve": 8}
     ),
 }
