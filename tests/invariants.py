@@ -134,8 +134,8 @@ def _ended(run: Run) -> Iterator[str]:
 def _warmup(run: Run, held: Slot | None) -> Iterator[str]:
     prepared = (run.prepared_agent_id, run.prepared_pod_name, run.prepared_slot_id)
     if run.warmup_status in (WarmupStatus.WARMING, WarmupStatus.READY) and run.status != Status.APPLY_INTERRUPTED:
-        here = held and (held.agent_id if run.status in warmup.SERVED else prepared[0], held.pod_name, held.slot_id)
-        if prepared != here:  # what applies may be adopted by another boot
+        # Of another boot for a moment: a pod that registers anew gives its reservations up right after.
+        if held is None or prepared[1:] != (held.pod_name, held.slot_id):
             yield f"run {run.id} is {run.warmup_status} in {prepared} and holds {held.queue if held else None}"
         if run.warmup_until is None:
             yield f"run {run.id} is {run.warmup_status} for ever"

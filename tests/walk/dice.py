@@ -30,7 +30,7 @@ class Dice:
 
 def name_of(option: object) -> str:
     """Name an option, the same in each replay."""
-    for attribute in ("name", "id", "queue", "root"):
+    for attribute in ("name", "id", "queue"):
         found = getattr(option, attribute, None)
         if found is not None:
             return str(found)

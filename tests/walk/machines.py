@@ -63,6 +63,11 @@ class Seat:
     keeper: ScriptedKeeper | None = None
     boots: int = 0
 
+    @property
+    def name(self) -> str:
+        """Pod and slot: the same in each replay, wherever the directory is."""
+        return f"{self.root.parent.name}/{self.root.name}"
+
 
 @dataclass(eq=False)
 class PodOnMachine:

@@ -26,10 +26,10 @@ def test_bad_options_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_what_was_found_is_shortened_and_still_wrong(sqlite_url: str, tmp_path: Path) -> None:
-    mutant = MUTANTS["a confirmation is for whatever the plan is"]
+    mutant = MUTANTS["a lease is judged at one look"]
     with Arena(sqlite_url, tmp_path / "walk") as arena:
         found = searching.search(arena, seed=0, steps=5_000, mutant=mutant).found
         assert found is not None
         shorter = searching.shorten(arena, found, seconds=2, product=mutant.product)
     assert len(shorter.decisions) <= len(found.broken.decisions)
-    assert "who read another plan" in shorter.wrong[0]
+    assert "after its lease ended" in shorter.wrong[0]

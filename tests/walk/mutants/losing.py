@@ -8,7 +8,6 @@ from iacq.domain import transitions
 from iacq.domain.run import Run, Status
 from iacq.domain.transitions import Cause
 from iacq.services import recovering as service
-from iacq.services.phases import remains
 from iacq.services.recovering import LeaseWatch
 from iacq.store import runs, slots
 from iacq.store.protocol import owning, recovering
@@ -72,16 +71,6 @@ def _free_slots_of_the_interrupted(tx: Transaction) -> int:
     return sum(slots.release_at(tx, slot) for slot, status in slots.stale(tx) if status in settled)
 
 
-def _apply_again(tx: Transaction, run_id: int, effects_fence: int, kept: Any) -> Run:
-    """A dead apply is tried again."""
-    del kept
-    seen = {"status": Status.APPLY_INTERRUPTED, "effects_fence": effects_fence}
-    cleared: dict[str, Any] = {"effects_at_ms": None, "effects_fence": None, "lease_until": None, **runs.LOST_PLACE}
-    run = runs.change(tx, run_id, seen, status=Status.CONFIRMED, **cleared)
-    slots.release(tx, run_id)
-    return run
-
-
 class _OneLook(LeaseWatch):
     """What is expired now is lost now."""
 
@@ -119,9 +108,5 @@ MUTANTS: dict[str, Mutant] = {
         product=Product(steps={service._free_stale_slots: _free_slots_of_the_interrupted}),
         favoured=_PAUSED,
         seeds=(9, 4),
-    ),
-    "a dead apply is tried again": Mutant(
-        product=Product(steps={remains.prove_end: _apply_again, recovering.prove_end: _apply_again}),
-        favoured={**_PAUSED, "kill a slot's process": 3, "a terraform vanishes": 4},
     ),
 }
