@@ -20,7 +20,7 @@ NEW_SOURCE = b"what is there now"
 def ended(world: World, core: Core, run_type: RunType = RunType.DESTROY, **asked: object) -> Run:
     world.workspace(auto_apply=True, variables={"region": "eu"}, environment={"A": "1"})
     run = enqueuing.enqueue(core, Request(workspace="network", run_type=run_type, by="alice", **asked))  # type: ignore[arg-type]
-    world.set_run(run.id, status=Status.FAILED)
+    world.set_run(run.id, status=Status.FAILED, error_code="terraform")
     return world.run(run.id)
 
 

@@ -215,7 +215,9 @@ class World:
 
 
 def plan_result(status: Status = Status.APPLY_PENDING) -> PlanResult:
-    values = {"plan_hash": samples.HASH, "changes": {"add": 1, "change": 0, "destroy": 0}}
+    values: dict[str, Any] = {"plan_hash": samples.HASH, "changes": {"add": 1, "change": 0, "destroy": 0}}
+    if status is Status.FAILED:
+        values = {"error_code": "terraform", "error_text": "it failed"}
     return PlanResult(status=status, values=values, expires_in_ms=EXPIRES_MS)
 
 
