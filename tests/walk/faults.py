@@ -220,9 +220,11 @@ class World:
         mailbox[:] = [rung for rung in mailbox if rung.task != task]
         return taken
 
-    def deliver(self, dice: Dice) -> Actor | None:
+    def deliver(self, dice: Dice) -> Said | Actor:
         rung = self.take_message(dice)
-        return self._cluster.deliver(rung) if rung else None
+        if rung is None:
+            return None
+        return self._cluster.deliver(rung) or f"nobody takes {rung.task} in {rung.queue}"
 
     def lose_message(self, dice: Dice) -> Said:
         rung = self.take_message(dice)

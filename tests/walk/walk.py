@@ -218,7 +218,7 @@ class Walk:
         self.through(self.job(self.cluster.controls[0], "dispatch"))
         for rung in self._world.take_messages(messages.PLAN):
             self.through(self.cluster.deliver(rung))
-        return enqueued.name if enqueued else None
+        return enqueued.name if enqueued else DONE
 
     def _begin_apply(self, dice: Dice) -> Said | Actor:
         """Nothing else happens from a confirmation to somewhere in the apply."""
@@ -232,7 +232,7 @@ class Walk:
             if applying is not None and not applying.ended:
                 self.go_on(applying)
                 self.check()
-        return applying or (confirmed.name if confirmed else None)
+        return applying or (confirmed.name if confirmed else DONE)
 
     def _if_room(self, action: Action) -> Action:
         return lambda dice: action(dice) if len(self.stage.actors) < MOST_ACTORS else None
@@ -269,11 +269,12 @@ class Walk:
         return self.cluster.settle(process) if process else None
 
     def _respawn(self, dice: Dice) -> Said | Actor:
-        begun = None
+        begun: Said | Actor = None
         for pod in self.cluster.pods:
             for slot_id, seat in pod.seats.items():
                 if seat.process is not None and seat.process.keeper.gone and not self.stage.of(seat.process):
                     self.cluster.kill_process(seat)  # it ends by itself, to get a new keeper
+                    begun = begun or DONE
                 if seat.process is None and pod.registration is not None and not pod.stopping:
                     self.cluster.respawn(pod, slot_id)
                     begun = self.cluster.settle(seat.process) if seat.process else begun
