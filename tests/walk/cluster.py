@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 from iacq import messages
 from iacq.domain.pool import PoolPolicy
@@ -33,6 +32,7 @@ from iacq.testing.workshop import ScriptedWorkshop
 from tests import samples
 from tests.walk.actors import Actor, StageClock, StageLock
 from tests.walk.database import StageDatabase
+from tests.walk.dice import Dice
 from tests.walk.machines import (
     SLOTS,
     ControlProcess,
@@ -336,7 +336,7 @@ class Cluster:
 
     def luck(self, *about: object) -> float:
         """Return a number from 0 to 1 that depends on nothing but the seed and what it is about."""
-        return crc32(repr((self.seed, about)).encode()) / 2**32
+        return Dice(self.seed).luck(about)
 
     def _script(self, job: Job) -> tuple[int, int]:
         """Do what terraform does; returns how long it lasts and its exit code."""

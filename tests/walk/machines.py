@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -129,7 +129,12 @@ class WatchedRuntime(FakePodRuntime):
             self._deleted(name)
         super().delete(name, uid=uid)
 
-    def present(self) -> list[PresentPod]:
+    def mark(self, name: str, *, uid: str, in_use: bool) -> None:
+        """See FakePodRuntime."""
+        self._stage.pause(f"marks pod {name}")
+        super().mark(name, uid=uid, in_use=in_use)
+
+    def present(self, expected: Collection[str] = ()) -> list[PresentPod]:
         """See FakePodRuntime."""
         self._stage.pause("lists pods")
-        return super().present()
+        return super().present(expected)

@@ -18,7 +18,7 @@ from tests.walk.machines import ControlProcess, SlotProcess
 if TYPE_CHECKING:
     from tests.walk.walk import Walk
 
-ROUNDS = 240
+ROUNDS = 150
 """Of five seconds each: failed pods are tried again after five minutes at most."""
 WAITS_FOR_A_PERSON = frozenset({Status.APPLY_PENDING, Status.APPLY_INTERRUPTED})
 

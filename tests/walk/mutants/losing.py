@@ -7,7 +7,7 @@ from typing import Any
 from iacq.domain import transitions
 from iacq.domain.run import Run, Status
 from iacq.domain.transitions import Cause
-from iacq.services import recovering as service
+from iacq.services.phases import remains
 from iacq.services.recovering import LeaseWatch
 from iacq.store import runs, slots
 from iacq.store.protocol import owning, recovering
@@ -16,6 +16,7 @@ from tests.walk.mutants.mutant import Mutant
 from tests.walk.product import Product
 
 _BACK = {Status.PLANNING: Status.PENDING, Status.APPLYING: Status.CONFIRMED}
+_resolve = recovering.resolve
 _lose_lease = recovering.lose_lease
 
 
@@ -71,6 +72,20 @@ def _free_slots_of_the_interrupted(tx: Transaction) -> int:
     return sum(slots.release_at(tx, slot) for slot, status in slots.stale(tx) if status in settled)
 
 
+def _apply_again(tx: Transaction, run_id: int, effects_fence: int, kept: Any = None) -> Run:
+    """A dead apply is tried again."""
+    del kept
+    seen = {"status": Status.APPLY_INTERRUPTED, "effects_fence": effects_fence}
+    cleared: dict[str, Any] = {"effects_at_ms": None, "effects_fence": None, "lease_until": None, **runs.LOST_PLACE}
+    run = runs.change(tx, run_id, seen, status=Status.CONFIRMED, **cleared)
+    slots.release(tx, run_id)
+    return run
+
+
+def _resolve_without_proof(tx: Transaction, run: Run, target: Status, **said: Any) -> Run:
+    return _resolve(tx, run, target, **{**said, "force": True})
+
+
 class _OneLook(LeaseWatch):
     """What is expired now is lost now."""
 
@@ -79,7 +94,7 @@ class _OneLook(LeaseWatch):
         return expired
 
 
-_PAUSED = {"leases run out": 4}
+_PAUSED = {"leases run out": 4, "begin an apply": 2}
 
 MUTANTS: dict[str, Mutant] = {
     "a lost lease forgets effects": Mutant(
@@ -89,24 +104,32 @@ MUTANTS: dict[str, Mutant] = {
         product=Product(steps={recovering.lose_lease: _keep_the_owner}), favoured=_PAUSED
     ),
     "a lost lease keeps its fence": Mutant(
-        product=Product(steps={recovering.lose_lease: _keep_the_fence}),
-        favoured=_PAUSED,
-        seeds=(5, 4),
+        product=Product(steps={recovering.lose_lease: _keep_the_fence}), favoured=_PAUSED
     ),
     "a lost lease forgets a cancel": Mutant(
         product=Product(steps={recovering.lose_lease: _forget_the_cancel}),
-        favoured={**_PAUSED, "cancel": 8},
-        seeds=(17, 4),
+        favoured={"leases run out": 4, "cancel": 3, "deliver": 4, "plan in one go": 0.1},
+        seeds=(5, 4),
     ),
     "a lost lease frees the slot of a living terraform": Mutant(
-        product=Product(steps={recovering.lose_lease: _free_the_slot}),
-        favoured=_PAUSED,
-        seeds=(9, 4),
+        product=Product(steps={recovering.lose_lease: _free_the_slot}), favoured=_PAUSED
     ),
-    "a lease is judged at one look": Mutant(product=Product(watch=_OneLook), favoured={"recover": 4, "time passes": 4}),
-    "the slot of an interrupted apply counts as stale": Mutant(
-        product=Product(steps={service._free_stale_slots: _free_slots_of_the_interrupted}),
+    "a lease is judged at one look": Mutant(
+        product=Product(watch=_OneLook),
         favoured=_PAUSED,
-        seeds=(9, 4),
+    ),
+    "a dead apply is tried again": Mutant(
+        product=Product(steps={remains.prove_end: _apply_again, recovering.prove_end: _apply_again}),
+        favoured={
+            "begin an apply": 4,
+            "kill a slot's process": 4,
+            "a terraform vanishes": 8,
+            "leases run out": 3,
+            "a slot looks": 3,
+        },
+    ),
+    "an interrupted apply is resolved without proof": Mutant(
+        product=Product(steps={recovering.resolve: _resolve_without_proof}),
+        favoured={"leases run out": 4, "begin an apply": 4, "resolve": 10, "an orphan ends": 0.1},
     ),
 }

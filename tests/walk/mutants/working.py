@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,13 +12,17 @@ from iacq.domain.slot import Place, Slot
 from iacq.domain.transitions import Cause
 from iacq.messages import Doorbell
 from iacq.services.phases import runner
-from iacq.store import freezes, outbox, runs, slots
+from iacq.services.phases.context import PhaseContext
+from iacq.services.phases.plan import Planned
+from iacq.store import artifacts, freezes, outbox, runs, slots
 from iacq.store.protocol import owning, recovering, waiting
-from iacq.store.protocol.owning import Hold
-from iacq.store.session import Transaction
+from iacq.store.protocol.owning import Hold, PlanResult
+from iacq.store.session import Raced, Transaction
 from iacq.store.statement import After, Plus
 from tests.walk.mutants.mutant import Mutant
 from tests.walk.product import Product
+
+_EXPIRES_MS = 7 * 86_400_000
 
 
 def _claim_whatever_the_attempt(
@@ -76,6 +81,35 @@ def _start_unmarked(tx: Transaction, hold: Hold, tier: StartTier) -> Run:
     return runs.change(tx, hold.run_id, hold.seen, start_tier=tier)
 
 
+def _finish_for_anybody(tx: Transaction, ctx: PhaseContext, planned: Planned, end: Any) -> Any:
+    """Whoever says that the plan is finished is taken for its owner."""
+    present = runs.get(tx, ctx.run.id)
+    if present is None or present.owner is None:
+        raise Raced
+    hold = dataclasses.replace(ctx.hold, fence=present.fence, owner=present.owner)
+    return _finish(tx, ctx, hold, planned, end)
+
+
+def _finish_all_the_same(tx: Transaction, ctx: PhaseContext, planned: Planned, end: Any) -> Any:
+    """A plan that was cancelled meanwhile waits for a confirmation."""
+    present = runs.get(tx, ctx.run.id)
+    if present is None or present.cancel_requested_at is None or end[0] is not Status.APPLY_PENDING:
+        return _finish(tx, ctx, ctx.hold, planned, end)
+    values = {**end[1], "expires_ms": After(_EXPIRES_MS), "plan_fence": ctx.hold.fence, "tries": 0, "queue": None}
+    values |= {"owner": None, "lease_until": None}
+    target = Status.APPLY_PENDING
+    finished = runs.transition(tx, ctx.run.id, Cause.FINISHED, Status.PLANNING, target, ctx.hold.seen, **values)
+    slots.reserve(tx, ctx.run.id)
+    return finished, None
+
+
+def _finish(tx: Transaction, ctx: PhaseContext, hold: Hold, planned: Planned, end: Any) -> Any:
+    result = PlanResult(status=end[0], values=end[1], expires_in_ms=_EXPIRES_MS)
+    finished = owning.finish_plan(tx, hold, ctx.worker.place, result)
+    artifacts.record(tx, ctx.run.id, planned.artifacts or [])
+    return finished
+
+
 def _adopt_with_the_old_fence(tx: Transaction, run_id: int, effects_fence: int, place: Place, *, lease_ms: int) -> Run:
     """The process that was replaced may still write."""
     run = runs.change(
@@ -100,14 +134,21 @@ MUTANTS: dict[str, Mutant] = {
     "only the scaler asks about a freeze": Mutant(
         product=Product(steps={runner.claim: _claim_in_a_freeze, waiting.dispatch: _dispatch_in_a_freeze}),
         favoured={"freeze": 6, "deliver": 2, "dispatch": 2, "apply freeze windows": 0.1},
-        seeds=(5, 4),
     ),
     "effects are not marked before terraform starts": Mutant(
         product=Product(steps={owning.pass_point_of_no_return: _start_unmarked}), favoured={"leases run out": 3}
     ),
+    "a finished plan needs no fence": Mutant(
+        product=Product(steps={runner._finish_plan: _finish_for_anybody}),
+        favoured={"leases run out": 2, "dispatch": 4, "deliver": 5, "plan in one go": 0.1, "begin an apply": 0.1},
+    ),
+    "a finished plan does not look for a cancel": Mutant(
+        product=Product(steps={runner._finish_plan: _finish_all_the_same}),
+        favoured={"cancel": 4, "deliver": 4, "plan in one go": 0.1},
+        seeds=(5, 4),
+    ),
     "an adopted apply keeps its fence": Mutant(
         product=Product(steps={recovering.adopt: _adopt_with_the_old_fence}),
         favoured={"kill a slot's process": 2, "a slot begins anew": 3, "kill a keeper": 0.1},
-        seeds=(9, 4),
     ),
 }
