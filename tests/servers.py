@@ -8,7 +8,6 @@ import pwd
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from typing import Self
 import psycopg2
 
 from iacq.adapters import child_process
-from tests import processes
+from tests import ports, processes
 from tests.waiting import wait_until
 
 TEMPLATE = "iacq_template"
@@ -136,7 +135,7 @@ class Postgres:
     def _start(self) -> None:
         """Start it; on another port if somebody took ours in between."""
         for _ in range(5):
-            self._port = _free_port()
+            self._port = ports.free_port()
             if self._launch(30):
                 return
         raise RuntimeError(f"PostgreSQL does not start:\n{self._log.read_text()}")
@@ -231,9 +230,3 @@ def _unprivileged() -> str | None:
 
 def _group_of(user: str | None) -> int | None:
     return pwd.getpwnam(user).pw_gid if user else None
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])

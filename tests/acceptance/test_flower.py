@@ -2,7 +2,6 @@
 
 import base64
 import json
-import socket
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -17,6 +16,7 @@ from iacq.domain.run import Status
 from iacq.messages import CONTROL_QUEUE
 from tests.acceptance.configurations import COUNTED, write
 from tests.acceptance.system import POD, System
+from tests.ports import free_address
 from tests.waiting import wait_until
 
 PERSON = "alice:flower-word-of-alice"
@@ -78,8 +78,7 @@ class Site:
 
 @pytest.fixture
 def address() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return f"127.0.0.1:{server.getsockname()[1]}"
+    return free_address()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Metrics and health of real processes, scraped over HTTP."""
 
 import contextlib
-import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from iacq.messages import CONTROL_QUEUE, TALLY, agent_queue
 from iacq.services import tallying
 from tests.acceptance.configurations import COUNTED, write
 from tests.acceptance.system import POD, System
+from tests.ports import free_address
 from tests.waiting import wait_until
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -23,7 +23,7 @@ Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 @pytest.fixture
 def served(system: System) -> Iterator[tuple[System, str, str]]:
     """The shared system; its control worker and its agent are started anew, and serve their metrics."""
-    control, agent = _endpoint(), _endpoint()
+    control, agent = free_address(), free_address()
     system.kill("control")
     system.stop(POD)
     system.start("control", "-m", "workers.control", METRICS_ADDRESS=control)
@@ -32,11 +32,6 @@ def served(system: System) -> Iterator[tuple[System, str, str]]:
     yield system, control, agent
     system.kill("control")  # the next test gets one that serves nothing
     system.stop(POD)
-
-
-def _endpoint() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return f"127.0.0.1:{server.getsockname()[1]}"
 
 
 def ask(endpoint: str, path: str) -> tuple[int, str]:
@@ -100,7 +95,7 @@ def test_processes_serve_metrics_and_health(served: tuple[System, str, str], tmp
         wait_until(lambda at=endpoint: _refused(at) == {"not_json": 1, "envelope": 1}, 20, "refusals are counted")
 
     # Another control worker tells the same, and no counter begins anew.
-    again = _endpoint()
+    again = free_address()
     system.kill("control")
     system.start("control", "-m", "workers.control", METRICS_ADDRESS=again)
     wait_until(lambda: _answers(again), 20, "the new control worker answers")

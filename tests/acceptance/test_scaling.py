@@ -2,7 +2,7 @@
 
 import dataclasses
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import pytest
 
@@ -41,7 +41,7 @@ class Processes:
             self._system.programs[name].terminate()
             self.present_pods[name] = dataclasses.replace(self.present_pods[name], phase=PodPhase.STOPPING)
 
-    def present(self) -> list[PresentPod]:
+    def present(self, expected: Collection[str] = ()) -> list[PresentPod]:
         for name in list(self.present_pods):
             if self._program(name).poll() is not None:
                 del self.present_pods[name], self._system.programs[name]

@@ -4,7 +4,6 @@ import base64
 import contextlib
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -22,6 +21,7 @@ from iacq.settings import Settings, load
 from tests import servers
 from tests.acceptance import configurations
 from tests.acceptance.machine import Machine
+from tests.ports import free_address
 from tests.unprivileged import Unprivileged
 from tests.waiting import wait_until
 
@@ -51,11 +51,6 @@ def test_the_wheel_is_complete(installed: Path, tmp_path: Path, home: Path) -> N
     assert done.returncode == 0, done.stderr + done.stdout
     report: Sequence[str] = [sys.executable, "-P", "-m", "celery", "-A", "workers.control", "report"]
     subprocess.run(report, cwd=tmp_path, env=machine.environment, check=True, capture_output=True, timeout=300)
-
-
-def free_address() -> str:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return f"127.0.0.1:{free.getsockname()[1]}"
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import socket
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from tests import processes
 from tests.acceptance import fleet
 from tests.acceptance.machine import SLOW, Machine
+from tests.ports import free_address
 from tests.waiting import wait_until
 
 SURVIVORS = ("iacq-keeper", "iacq-spare", "terraform")
@@ -43,8 +43,7 @@ def test_demo_applies_hot_and_then_finds_nothing_to_change(machine: Machine) -> 
 
 
 def test_a_second_up_is_refused_and_interrupt_leaves_nothing(machine: Machine) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = free_address()
     machine.environment["IACQ_FLOWER_ADDRESS"] = address
     with machine.up("--flower") as program:
         assert f"flower:        http://{address}/" in (machine.directory / "up.log").read_text()

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from iacq.messages import Doorbell, WarmupBell
 from iacq.ports import Dispatcher
 from iacq.settings import Settings
 from iacq.testing.dispatcher import RecordingDispatcher
+from tests.ports import free_address
 
 BELL = Doorbell(run_id=42, phase=Phase.APPLY, attempt=3, queue="pod1.2", workspace="network")
 WARMUP = WarmupBell(run_id=42, retry=2, queue="pod1.2", workspace="network")
@@ -139,10 +139,7 @@ def away(request: pytest.FixtureRequest, tmp_path: Path) -> Dispatcher:
         fake = RecordingDispatcher()
         fake.away = True
         return fake
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-    settings = Settings(home=tmp_path, broker_url=f"redis://127.0.0.1:{port}")
+    settings = Settings(home=tmp_path, broker_url=f"redis://{free_address()}")
     return CeleryDispatcher(lambda: broker_connection.of_client(settings))
 
 
