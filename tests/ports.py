@@ -6,13 +6,14 @@ A port that was free a moment ago may be anybody's connection by the time that a
 import itertools
 import os
 import socket
+from collections.abc import Iterator
 
 _FIRST, _BEHIND = 12_000, 32_000
 _EACH = 2_000
 """Ports of one of the processes that run tests beside each other."""
 
 
-def _numbers() -> itertools.cycle[int]:
+def _numbers() -> Iterator[int]:
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw9").removeprefix("gw")) % ((_BEHIND - _FIRST) // _EACH)
     first = _FIRST + worker * _EACH
     begin = os.getpid() % _EACH  # two test sessions on one machine
