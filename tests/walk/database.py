@@ -57,7 +57,8 @@ class StageDatabase(Database):
         return found
 
     def _known(self, step: Step) -> Step:
-        self._name = f"{step.__module__.rpartition('.')[2]}.{step.__name__}"
+        if not self._looking:
+            self._name = f"{step.__module__.rpartition('.')[2]}.{step.__name__}"
         return self.replaced.get(step, step)
 
     def clear(self) -> None:
@@ -88,9 +89,10 @@ class StageDatabase(Database):
                 yield tx
             return
         writes = kind in (Kind.STEP, Kind.STATEMENT)
+        name, self._name = self._name or "a transaction", ""
         # A question is one thing with what follows it, but now and then something happens in between.
-        if writes or crc32(f"{actor.name}/{self._name}/{actor.steps}".encode()) % 3 == 0:
-            self._stage.pause(self._name, writes=writes)
+        if writes or crc32(f"{actor.name}/{name}/{actor.steps}".encode()) % 3 == 0:
+            self._stage.pause(name, writes=writes)
         actor.steps += 1
         fault, actor.fault = actor.fault, None
         if fault is Fault.AWAY:

@@ -7,6 +7,7 @@ from typing import Any
 from iacq.domain import transitions
 from iacq.domain.run import Run, Status
 from iacq.domain.transitions import Cause
+from iacq.services import recovering as service
 from iacq.services.phases import remains
 from iacq.services.recovering import LeaseWatch
 from iacq.store import runs, slots
@@ -118,6 +119,11 @@ MUTANTS: dict[str, Mutant] = {
         product=Product(watch=_OneLook),
         favoured=_PAUSED,
     ),
+    "the slot of an interrupted apply counts as stale": Mutant(
+        product=Product(steps={service._free_stale_slots: _free_slots_of_the_interrupted}),
+        favoured=_PAUSED,
+        seeds=(5, 4),
+    ),
     "a dead apply is tried again": Mutant(
         product=Product(steps={remains.prove_end: _apply_again, recovering.prove_end: _apply_again}),
         favoured={
@@ -127,9 +133,11 @@ MUTANTS: dict[str, Mutant] = {
             "leases run out": 3,
             "a slot looks": 3,
         },
+        seeds=(13, 4),
     ),
     "an interrupted apply is resolved without proof": Mutant(
         product=Product(steps={recovering.resolve: _resolve_without_proof}),
         favoured={"leases run out": 4, "begin an apply": 4, "resolve": 10, "an orphan ends": 0.1},
+        seeds=(21, 4),
     ),
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +16,7 @@ from iacq.services.phases.plan import Planned
 from iacq.store import artifacts, freezes, outbox, runs, slots
 from iacq.store.protocol import owning, recovering, waiting
 from iacq.store.protocol.owning import Hold, PlanResult
-from iacq.store.session import Raced, Transaction
+from iacq.store.session import Transaction
 from iacq.store.statement import After, Plus
 from tests.walk.mutants.mutant import Mutant
 from tests.walk.product import Product
@@ -81,15 +80,6 @@ def _start_unmarked(tx: Transaction, hold: Hold, tier: StartTier) -> Run:
     return runs.change(tx, hold.run_id, hold.seen, start_tier=tier)
 
 
-def _finish_for_anybody(tx: Transaction, ctx: PhaseContext, planned: Planned, end: Any) -> Any:
-    """Whoever says that the plan is finished is taken for its owner."""
-    present = runs.get(tx, ctx.run.id)
-    if present is None or present.owner is None:
-        raise Raced
-    hold = dataclasses.replace(ctx.hold, fence=present.fence, owner=present.owner)
-    return _finish(tx, ctx, hold, planned, end)
-
-
 def _finish_all_the_same(tx: Transaction, ctx: PhaseContext, planned: Planned, end: Any) -> Any:
     """A plan that was cancelled meanwhile waits for a confirmation."""
     present = runs.get(tx, ctx.run.id)
@@ -137,10 +127,6 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "effects are not marked before terraform starts": Mutant(
         product=Product(steps={owning.pass_point_of_no_return: _start_unmarked}), favoured={"leases run out": 3}
-    ),
-    "a finished plan needs no fence": Mutant(
-        product=Product(steps={runner._finish_plan: _finish_for_anybody}),
-        favoured={"leases run out": 2, "dispatch": 4, "deliver": 5, "plan in one go": 0.1, "begin an apply": 0.1},
     ),
     "a finished plan does not look for a cancel": Mutant(
         product=Product(steps={runner._finish_plan: _finish_all_the_same}),
