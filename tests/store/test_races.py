@@ -531,7 +531,14 @@ def test_at_the_same_moment(world: World, name: str) -> None:
 
 def clear(world: World, seen: Seen) -> None:
     """End what the round left, so that the next one finds free slots."""
-    ended = {"status": S.CANCELLED, "completed_ms": 1, "queue": None, "owner": None, "lease_until": None}
+    ended = {
+        "status": S.CANCELLED,
+        "completed_ms": 1,
+        "cancel_requested_ms": 1,
+        "queue": None,
+        "owner": None,
+        "lease_until": None,
+    }
     for run in filter(None, (seen.run, seen.other)):
         world.set_run(run.id, **ended, **runs.LOST_PLACE)
     world.do(lambda tx: tx.execute(pod_table.update().values(status=PodStatus.ONLINE)))

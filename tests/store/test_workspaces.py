@@ -84,7 +84,7 @@ def test_not_deleted_with_runs_that_have_not_ended(world: World, status: Status)
 
 def test_ended_runs_and_rows_of_somebody_else_hold_nothing(world: World) -> None:
     run = world.enqueue()
-    world.set_run(run.id, status=Status.CANCELLED)
+    world.set_run(run.id, status=Status.CANCELLED, cancel_requested_ms=1)
     world.do(workspaces.delete, "network", force=False)
     assert world.run(run.id).status is Status.CANCELLED
     with pytest.raises(NotFound):

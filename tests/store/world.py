@@ -211,7 +211,8 @@ class World:
 
     def check(self) -> None:
         """Rows agree with each other."""
-        assert self.database.read(invariants.broken) == []
+        broken = self.database.read(invariants.broken)
+        assert broken == [], broken
 
 
 def plan_result(status: Status = Status.APPLY_PENDING) -> PlanResult:
