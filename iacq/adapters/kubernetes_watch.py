@@ -125,7 +125,7 @@ class PodWatch:
                 self._say(error)
             except Refused as error:
                 self._say(kubernetes_status.unavailable(error, "list and watch pods", self._api.namespace))
-            except Exception:
+            except Exception:  # whatever the thread meets: without it nobody would hear of pods again
                 version = None
                 logger.exception("the watch of the pods begins anew")
             pause = _FIRST_PAUSE if self._version != heard else min(pause * 2, _LONGEST_PAUSE)

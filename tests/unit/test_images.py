@@ -43,7 +43,7 @@ def example() -> list[dict[str, Any]]:
     if shutil.which("kubectl") is None:
         if os.environ.get("CI"):
             pytest.fail("kubectl is needed: install it, or leave CI unset")
-        pytest.skip("kubectl is not on PATH")
+        pytest.skip("kubectl is not on PATH")  # no package index has it by name; in CI it fails, above
     command = ["kubectl", "kustomize", str(KUBERNETES / "example")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -114,7 +114,7 @@ class TestPairs:
     def next_versions(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
         scripts = tmp_path / "migrations"
         shutil.copytree(migrate.SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
-        monkeypatch.setattr(migrate, "SCRIPTS", str(scripts))
+        monkeypatch.setattr(migrate, "SCRIPTS", str(scripts))  # a directory of versions that do not exist yet
 
         def release(number: int) -> None:
             for revision, part in ((2 * number, "before"), (2 * number + 1, "after")):
