@@ -28,6 +28,11 @@ class SlotProcess:
     settled: bool = False  # its first look at what a predecessor left was done
 
     @property
+    def name(self) -> str:
+        """Pod, slot and boot."""
+        return self.worker.place.owner
+
+    @property
     def busy(self) -> bool:
         return self.lock.locked()
 

@@ -18,8 +18,9 @@ from tests.walk.machines import ControlProcess, SlotProcess
 if TYPE_CHECKING:
     from tests.walk.walk import Walk
 
-ROUNDS = 150
-"""Of five seconds each: failed pods are tried again after five minutes at most."""
+ROUNDS = 300
+PATIENCE = 75
+"""Rounds of five seconds in which something must change: failed pods are tried again after five minutes at most."""
 WAITS_FOR_A_PERSON = frozenset({Status.APPLY_PENDING, Status.APPLY_INTERRUPTED})
 
 
@@ -39,13 +40,15 @@ class Settling:
             for name in WORKSPACES:
                 self._cluster.core.database.run(workspaces.unlock, name)
             self._lift()
+        before, same = [""], 0
         for _ in range(ROUNDS):
             self._tick()
             self._walk.check()
-            if not self._unsettled():
+            left = self._unsettled()
+            before, same = left, same + 1 if left == before else 0
+            if not left or same == PATIENCE:
                 break
-        else:
-            self._cluster.wrong += [f"it never comes to rest: {what}" for what in self._unsettled()]
+        self._cluster.wrong += [f"it never comes to rest: {what}" for what in before]
         self._cluster.calm = False
 
     def _lift(self) -> None:

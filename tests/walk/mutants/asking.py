@@ -98,7 +98,6 @@ MUTANTS: dict[str, Mutant] = {
     "an expiry does not look for a confirmation": Mutant(
         product=Product(steps={waiting.expire: _expire_whatever_it_is}),
         favoured={"a long time passes": 3, "expire plans": 8, "confirm": 2},
-        seeds=(9, 4),
     ),
     "the scaler ignores reservations": Mutant(
         product=Product(steps={scaling.look: _look_past_reservations, pod_lifecycle.drain_if_idle: _drain_reserved}),
@@ -118,6 +117,6 @@ MUTANTS: dict[str, Mutant] = {
             "confirm": 0.05,
             "begin an apply": 0.05,
         },
-        seeds=(4, 4),
+        seeds=(12, 4),
     ),
 }

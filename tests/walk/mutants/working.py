@@ -131,7 +131,7 @@ MUTANTS: dict[str, Mutant] = {
     "a finished plan does not look for a cancel": Mutant(
         product=Product(steps={runner._finish_plan: _finish_all_the_same}),
         favoured={"cancel": 4, "deliver": 4, "plan in one go": 0.1},
-        seeds=(5, 4),
+        seeds=(9, 4),
     ),
     "an adopted apply keeps its fence": Mutant(
         product=Product(steps={recovering.adopt: _adopt_with_the_old_fence}),
