@@ -211,10 +211,10 @@ class PodManager:
                     self._create(pod)
             else:
                 self._bury(pod)
-        elif pod.status in GOING:
-            self._let_go(pod, found)
         elif found.phase is PodPhase.FAILED:
             self._fail(pod, found)
+        elif pod.status in GOING:
+            self._let_go(pod, found)
         elif pod.status is PodStatus.STARTING:
             self._await(pod, found.reason)
         elif pod.status is PodStatus.OFFLINE:
@@ -249,10 +249,14 @@ class PodManager:
         return True
 
     def _fail(self, pod: Pod, found: PresentPod) -> None:
-        """Delete a pod of which nothing is alive any more; its runs are judged when it is not listed any more."""
+        """Delete a pod of which nothing is alive any more; its runs are judged when it is not listed any more.
+
+        Also one that is draining, whatever is held in it: nothing there can end what it holds any more.
+        """
         why = found.reason or "it failed"
         logger.warning("failed: %s", why, extra=log.ids(pod=pod.name, pool=pod.pool))
-        self.core.database.attempt(pod_lifecycle.delete, pod.name, reason=why, failed=True)
+        unwanted = pod.status in GOING
+        self.core.database.attempt(pod_lifecycle.delete, pod.name, reason=why, failed=not unwanted)
         self._runtime.delete(pod.name, uid=found.uid)
 
     def _judge_silent(self, pod: Pod, found: PresentPod) -> None:

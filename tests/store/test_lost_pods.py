@@ -12,7 +12,7 @@ from iacq.domain.run import Phase, Status
 from iacq.domain.slot import PodStatus
 from iacq.errors import NotFound
 from iacq.ports import PodPhase, PodSpec
-from iacq.services import agents, evidence, recovering
+from iacq.services import agents, evidence, pod_orders, recovering
 from iacq.services.core import Core
 from iacq.services.pod_manager import PodManager
 from iacq.store import pods, slots
@@ -99,6 +99,25 @@ def test_a_silent_pod_proves_nothing(fleet: FleetWorld) -> None:
     fleet.runtime.vanish(POD)
     fleet.manager.reconcile_pods()
     assert fleet.names() == []
+    fleet.world.check()
+
+
+def test_a_draining_pod_that_fails_in_an_apply_is_deleted(fleet: FleetWorld) -> None:
+    """Nothing in it can prove the end of what it holds, and nobody else could: the run would wait for ever."""
+    fleet.adopt(POD)
+    fleet.runtime.change(POD, phase=PodPhase.RUNNING)
+    run = fleet.world.with_effects()
+    pod_orders.drain(fleet.core, POD, reason="by alice")
+    fleet.runtime.change(POD, phase=PodPhase.FAILED, reason="out of memory")
+    fleet.manager.reconcile_pods()
+    assert fleet.runtime.pods[POD].phase is PodPhase.STOPPING
+    fleet.runtime.vanish(POD)
+    fleet.manager.reconcile_pods()
+    found = fleet.world.run(run.id)
+    assert found.status is S.APPLY_INTERRUPTED
+    assert evidence.gather(fleet.core, found).end_proven
+    assert fleet.names() == []
+    assert fleet.pool().failures.count == 0, "nobody needs another one in its place"
     fleet.world.check()
 
 
