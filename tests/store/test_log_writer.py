@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -74,3 +76,17 @@ def test_nobody_asks_how_long_a_new_log_is(world: World, core: Core) -> None:
             writer.flush()
         writer.close()
     assert stored(world, run) == "one\ntwo\n"
+
+
+def test_the_note_of_how_far_it_is_can_be_read_by_nobody_else(world: World, core: Core, tmp_path: Path) -> None:
+    world.pod()
+    run = world.at(Status.PLANNING)
+    with ThreadPoolExecutor(max_workers=1) as threads:
+        writer = LogWriter(core, threads, run.id, Phase.PLAN, fence=run.fence)
+        assert writer.follow_file(tmp_path / "logged") == 0
+        writer.write("one")
+        writer.note(17)
+        writer.flush()
+        assert writer.follow_file(tmp_path / "logged") == 17
+        writer.close()
+    assert stat.S_IMODE((tmp_path / "logged").stat().st_mode) == 0o600

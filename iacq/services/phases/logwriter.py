@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from concurrent.futures import Executor
 from pathlib import Path
@@ -90,8 +91,8 @@ class LogWriter:
                     stored += _CHUNK
                 if file is not None and noted:
                     # Without the note a successor logs some lines twice; the directory goes once the run is not ours.
-                    with contextlib.suppress(OSError):
-                        file.write_text(str(noted))
+                    with contextlib.suppress(OSError), open(file, "w", opener=_open_private) as note:
+                        note.write(str(noted))
             except (Unavailable, IntegrityError) as error:
                 self._uncertain = True
                 with self._lock:
@@ -144,3 +145,7 @@ class LogWriter:
 def _storable(text: str) -> str:
     """Replace what a database takes in no text: NUL (PostgreSQL), and halves of surrogate pairs (from JSON)."""
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
