@@ -142,19 +142,19 @@ class Load:
         self._numbers[run.id] = found
 
     def _decide(self, run: Run, found: Fate) -> None:
-        if found.cancel_after is not None and now_ms() - run.created_at > found.cancel_after * 1000:
+        if run.status is Status.APPLY_INTERRUPTED:
+            evidence = self._client.evidence(run.id)
+            if evidence is not None and evidence.end_proven:
+                self._client.resolve(run.id, applied=False, comment="its worker was lost")
+        elif found.cancel_after is not None and now_ms() - run.created_at > found.cancel_after * 1000:
             self._cancel(run)
         elif run.status is Status.APPLY_PENDING:
             since = self._planned_at.setdefault(run.id, time.monotonic())
             if time.monotonic() - since >= found.thinking:
                 self._answer(run, found)
-        elif run.status is Status.APPLY_INTERRUPTED:
-            evidence = self._client.evidence(run.id)
-            if evidence is not None and evidence.end_proven:
-                self._client.resolve(run.id, applied=False, comment="its worker was lost")
 
     def _cancel(self, run: Run) -> None:
-        if run.cancel_requested_at is None and run.status is not Status.APPLY_INTERRUPTED:
+        if run.cancel_requested_at is None:
             entry = self._journal.begin(Kind.CANCEL, f"run {run.id} ({run.status})", [run.id])
             self._client.cancel(run.id, force=True)
             self._journal.end(entry)
