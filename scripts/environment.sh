@@ -55,5 +55,5 @@ ensure_terraform() {
   command -v terraform >/dev/null && return
   command -v tofu >/dev/null && return
   say 'neither terraform nor tofu is on PATH: installing a pinned release into .venv'
-  .venv/bin/python -m iacq.adapters.terraform_release .venv/bin >/dev/null
+  .venv/bin/python -m iacq.adapters.terraform.release .venv/bin >/dev/null
 }

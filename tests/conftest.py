@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 import redis
 
-from iacq.adapters.embedded_broker import EmbeddedBroker
+from iacq.adapters.broker.embedded import EmbeddedBroker
 from iacq.settings import Settings
 from tests import older_terraform as older_terraform_program
 from tests import processes, servers

@@ -4,7 +4,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from iacq.adapters.workshop import SlotWorkshop
+from iacq.adapters.terraform.workshop import SlotWorkshop
 from iacq.domain import terraform_commands
 from iacq.ports import RunTree
 

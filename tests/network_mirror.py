@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from iacq.adapters import provider_packages
+from iacq.adapters.providers import packages
 
 NULL = "registry.terraform.io/hashicorp/null"
 FOREIGN_H1 = "h1:RlWOXBMG5HZGeJYSuHxFAGCgAlYMQOUxBt8o/PXgTsM="
@@ -116,7 +116,7 @@ class NetworkMirror:
             if name == archive.name:
                 return archive.read_bytes()
             if name == f"{version}.json":
-                return json.dumps({"archives": {provider_packages.PLATFORM: {"url": archive.name}}}).encode()
+                return json.dumps({"archives": {packages.PLATFORM: {"url": archive.name}}}).encode()
         return None
 
 
@@ -135,7 +135,7 @@ def lock_file(version: str, *entries: str, constraints: str | None = None) -> st
 
 
 def _pack(directory: Path, program: Path, version: str) -> Path:
-    archive = directory / f"terraform-provider-null_{version}_{provider_packages.PLATFORM}.zip"
+    archive = directory / f"terraform-provider-null_{version}_{packages.PLATFORM}.zip"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
         file.write(program, f"terraform-provider-null_v{version}_x4")
     return archive

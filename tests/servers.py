@@ -16,7 +16,7 @@ from typing import Self
 
 import psycopg2
 
-from iacq.adapters import child_process
+from iacq.adapters.programs import child_process
 from tests import ports, processes
 from tests.waiting import wait_until
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from iacq.adapters import child_process
+from iacq.adapters.programs import child_process
 
 ROOT = Path(__file__).parents[1]
 _NEEDED = "import ctypes, sqlite3, ssl, sys; assert sys.version_info[:2] == {version}"

@@ -22,9 +22,9 @@ _SHARED = (
     "celery.app.amqp",
     "celery.apps.worker",
     "celery.concurrency.thread",
-    "iacq.adapters.dispatcher",
+    "iacq.adapters.messaging.dispatcher",
     "iacq.adapters.keeper_client",
-    "iacq.adapters.workshop",
+    "iacq.adapters.terraform.workshop",
     "kombu.transport.redis",
     "redis",
 )

@@ -14,10 +14,10 @@ from iacq import settings as settings_module
 from iacq.adapters import keys
 from iacq.adapters.artifacts_files import FileArtifacts
 from iacq.adapters.clock import SystemClock
-from iacq.adapters.dispatcher import CeleryDispatcher
-from iacq.adapters.local_source import LocalSource
+from iacq.adapters.messaging.dispatcher import CeleryDispatcher
 from iacq.adapters.sealer import AesGcmSealer
-from iacq.adapters.terraform_versions import InstalledVersions
+from iacq.adapters.sources.local_source import LocalSource
+from iacq.adapters.terraform.versions import InstalledVersions
 from iacq.errors import Unavailable
 from iacq.ports import ArtifactStore
 from iacq.services import key_check
@@ -28,7 +28,7 @@ from iacq.store.session import Database
 if TYPE_CHECKING:
     from kombu.connection import Connection
 
-    from iacq.adapters.celery_app import WorkerApp
+    from iacq.adapters.messaging.celery_app import WorkerApp
     from iacq.domain.slot import Place
     from iacq.services.phases.context import SlotWorker
     from iacq.services.room import PodRoom
@@ -45,21 +45,21 @@ def client_core(settings: Settings | None = None) -> Core:
 
 def worker_app(settings: Settings) -> WorkerApp:
     """Build the Celery application of a pod's worker."""
-    from iacq.adapters.celery_app import make_worker_app
+    from iacq.adapters.messaging.celery_app import make_worker_app
 
     return make_worker_app(settings)
 
 
 def control_app(settings: Settings) -> WorkerApp:
     """Build the Celery application of a control worker: it answers calls."""
-    from iacq.adapters.celery_app import make_control_app
+    from iacq.adapters.messaging.celery_app import make_control_app
 
     return make_control_app(settings)
 
 
 def worker_node(app: WorkerApp, name: str, queue: str, *, threads: int = 1) -> Any:
     """Build the Celery node `name` that consumes one queue; `start` works until it is told to stop."""
-    from iacq.adapters.celery_app import make_node
+    from iacq.adapters.messaging.celery_app import make_node
 
     return make_node(app, name, queue, threads=threads)
 
@@ -94,7 +94,7 @@ def check_keys(settings: Settings) -> None:
 
 
 def _client_connection(settings: Settings) -> Connection:
-    from iacq.adapters import broker_connection
+    from iacq.adapters.broker import connection as broker_connection
 
     return broker_connection.of_client(settings)
 
@@ -123,9 +123,9 @@ def _artifacts(settings: Settings, database: Database) -> ArtifactStore:
 
 def slot_worker(settings: Settings, place: Place, keeper: socket.socket) -> SlotWorker:
     """Build one slot's process. Phase, log and lease each use a database connection while it is busy."""
-    from iacq.adapters.git_repository import GitRepository
     from iacq.adapters.keeper_client import KeeperClient
-    from iacq.adapters.workshop import SlotWorkshop
+    from iacq.adapters.sources.git_repository import GitRepository
+    from iacq.adapters.terraform.workshop import SlotWorkshop
     from iacq.services.phases.context import SlotWorker
 
     environ = dict(os.environ)  # decoded once: each command reads all of it
@@ -142,9 +142,10 @@ def slot_worker(settings: Settings, place: Place, keeper: socket.socket) -> Slot
 
 def pod_cleaner(core: Core, pod: Registration) -> tuple[Callable[[], None], PodRoom]:
     """Build the job that removes directories of this pod which no run needs, and what keeps room for runs in it."""
-    from iacq.adapters import pod_directories, provider_use
-    from iacq.adapters.provider_mirror import ProviderMirror
-    from iacq.adapters.workshop import SlotWorkshop, slots_directory
+    from iacq.adapters.local_pods import directories as pod_directories
+    from iacq.adapters.providers import usage
+    from iacq.adapters.providers.mirror import ProviderMirror
+    from iacq.adapters.terraform.workshop import SlotWorkshop, slots_directory
     from iacq.services import cleaning, room
 
     settings = core.settings
@@ -157,7 +158,7 @@ def pod_cleaner(core: Core, pod: Registration) -> tuple[Callable[[], None], PodR
     def clean() -> None:
         removed = cleaning.remove_work_dirs(core, pod, workshops, root)
         removed += pod_directories.remove_others(settings.work_root, core.database.read(cleaning.needed_pods))
-        provider_use.remove_unused(mirror, _run_directories(settings), unused_for=settings.provider_keep)
+        usage.remove_unused(mirror, _run_directories(settings), unused_for=settings.provider_keep)
         removed += pod_room.make()
         pod_room.tend()
         logger.info("%d work directories removed", removed, extra=log.ids(pod=pod.pod_name))
@@ -172,7 +173,7 @@ def _run_directories(settings: Settings) -> Iterator[Path]:
 
 def hold_pod_directory(settings: Settings, pod_name: str) -> None:
     """Keep others from removing the directory of this pod for as long as this process or a child of it lives."""
-    from iacq.adapters import pod_directories
+    from iacq.adapters.local_pods import directories as pod_directories
 
     pod_directories.hold(settings.work_root, pod_name)
 

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from iacq import bootstrap
-from iacq.adapters import broker_program, git_repository, keys
+from iacq.adapters import keys
+from iacq.adapters.broker import program as broker_program
+from iacq.adapters.sources import git_repository
 from iacq.bootstrap import schema, terraform_checks
 from iacq.errors import IacqError, Unavailable
 from iacq.services import views

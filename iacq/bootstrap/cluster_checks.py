@@ -8,10 +8,11 @@ from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from iacq import bootstrap
-from iacq.adapters import broker_limits, kubernetes_rights
+from iacq.adapters.broker import limits as broker_limits
 from iacq.adapters.clock import SystemClock
-from iacq.adapters.kubernetes_api import KubernetesApi
-from iacq.adapters.kubernetes_pods import KubernetesPodRuntime
+from iacq.adapters.kubernetes import rights
+from iacq.adapters.kubernetes.api import KubernetesApi
+from iacq.adapters.kubernetes.pods import KubernetesPodRuntime
 from iacq.domain import sizing
 from iacq.domain.pool import Pool
 from iacq.errors import Conflict, InvalidInput, Unavailable
@@ -36,9 +37,9 @@ def _cluster(settings: Settings) -> str:
 
 
 def _rights(settings: Settings) -> str:
-    needed = kubernetes_rights.NEEDED + ((kubernetes_rights.OF_OWNER,) if settings.pod_owner else ())
+    needed = rights.NEEDED + ((rights.OF_OWNER,) if settings.pod_owner else ())
     with contextlib.closing(KubernetesApi(settings)) as api:
-        missing = kubernetes_rights.find_missing(api, needed)
+        missing = rights.find_missing(api, needed)
         if missing:
             raise Unavailable(
                 f"iacq has no right to {', '.join(map(str, missing))} in namespace {api.namespace}",

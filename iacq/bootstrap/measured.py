@@ -14,8 +14,8 @@ from iacq.services.core import Core
 from iacq.settings import Settings
 
 if TYPE_CHECKING:
+    from iacq.adapters.messaging.refusals import Refusals
     from iacq.adapters.prometheus import Page
-    from iacq.adapters.refusals import Refusals
 
 
 def measure(settings: Settings) -> list[Metric]:

@@ -8,15 +8,15 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from iacq.adapters import local_pods
-from iacq.adapters.interrupting import signals_as_hurry, signals_as_interrupt
-from iacq.adapters.local_pods import LocalPodRuntime
-from iacq.adapters.supervised_program import Program
+from iacq.adapters.local_pods import runtime as local_pods
+from iacq.adapters.local_pods.runtime import LocalPodRuntime
+from iacq.adapters.programs.interrupting import signals_as_hurry, signals_as_interrupt
+from iacq.adapters.programs.supervised_program import Program
 from iacq.ports import PodRuntime, PodSpec
 from iacq.settings import Settings
 
 if TYPE_CHECKING:
-    from iacq.adapters.pod_host import PodHost
+    from iacq.adapters.local_pods.host import PodHost
     from iacq.services.core import Core
     from iacq.services.pod_manager import PodManager
 
@@ -28,7 +28,7 @@ _OF_ONE_SLOT = ("POD_NAME", "POOL_ID", "SLOT_ID")
 def runtime(settings: Settings) -> PodRuntime | None:
     """Build what IACQ_POD_RUNTIME names; None: pods are started by hand."""
     if settings.pod_runtime == "kubernetes":
-        from iacq.adapters.kubernetes_pods import KubernetesPodRuntime
+        from iacq.adapters.kubernetes.pods import KubernetesPodRuntime
 
         return KubernetesPodRuntime(settings)
     return None if settings.pod_runtime == "none" else LocalPodRuntime(settings)
@@ -47,7 +47,7 @@ def manager(core: Core) -> PodManager | None:
 
 def host(settings: Settings, say: Callable[[str], None]) -> PodHost:
     """Build the host of pods on this machine. say: gets a line for each thing that happens, from another thread."""
-    from iacq.adapters.pod_host import PodHost
+    from iacq.adapters.local_pods.host import PodHost
 
     return PodHost(settings, make_program=lambda spec: _agent(settings, spec), say=say)
 

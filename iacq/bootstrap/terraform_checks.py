@@ -8,16 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from iacq.adapters import (
-    provider_packages,
-    terraform_binary,
-    terraform_cli_config,
-    terraform_environment,
-    terraform_user_config,
-    terraform_versions,
-)
-from iacq.adapters.provider_mirror import ProviderMirror
-from iacq.adapters.terraform_environment import Decision
+from iacq.adapters.providers import packages as provider_packages
+from iacq.adapters.providers.mirror import ProviderMirror
+from iacq.adapters.terraform import binary, user_config
+from iacq.adapters.terraform import cli_config as terraform_cli_config
+from iacq.adapters.terraform import environment as terraform_environment
+from iacq.adapters.terraform import versions as terraform_versions
+from iacq.adapters.terraform.environment import Decision
 from iacq.domain import hcl
 from iacq.errors import Unavailable
 from iacq.settings import Settings
@@ -31,14 +28,14 @@ def default(settings: Settings) -> str:
     program = _default(settings)
     if program is None:
         return "none by default: every workspace must name a version"
-    return f"{terraform_binary.version(program)}, {program}"
+    return f"{binary.version(program)}, {program}"
 
 
 def _default(settings: Settings) -> Path | None:
     """Return the default program; None: there need not be one. Raises Unavailable."""
     if settings.terraform is None and terraform_versions.listed(settings):
-        return terraform_binary.on_path()
-    return terraform_binary.find(settings)
+        return binary.on_path()
+    return binary.find(settings)
 
 
 def _any(settings: Settings) -> Path:
@@ -74,8 +71,8 @@ def _seen(settings: Settings) -> list[str]:
 def cli_config(settings: Settings) -> str:
     """Say which files of the user are merged."""
     program = _any(settings)
-    text = ", ".join(map(str, terraform_user_config.files(os.environ, program))) or "the user has none"
-    terraform_user_config.read(os.environ, program)
+    text = ", ".join(map(str, user_config.files(os.environ, program))) or "the user has none"
+    user_config.read(os.environ, program)
     named = os.environ.get("TF_CLI_CONFIG_FILE")
     if named and not Path(named).is_file():
         text += f" (TF_CLI_CONFIG_FILE names {named}, which is not there)"
@@ -92,7 +89,7 @@ def providers(settings: Settings) -> str:
         )
     number = sum(1 for _ in provider_packages.packages(ProviderMirror(root=settings.mirror).packages))
     implied = terraform_cli_config.implied_mirrors(os.environ, settings.work_root)
-    user = terraform_user_config.read(os.environ, _any(settings))
+    user = user_config.read(os.environ, _any(settings))
     methods = terraform_cli_config.sources(user, source, implied)
     places = [f"{number} packages in {settings.mirror}", *map(_place, methods)]
     return ", then ".join(places)

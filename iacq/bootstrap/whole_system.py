@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from iacq import bootstrap
-from iacq.adapters import flower_site, listening, private_directory, terraform_binary, terraform_versions
-from iacq.adapters.embedded_broker import EmbeddedBroker
-from iacq.adapters.foreground import Foreground
-from iacq.adapters.interrupting import signals_as_hurry, signals_as_interrupt
-from iacq.adapters.pod_host import PodHost
+from iacq.adapters import flower_site, listening, private_directory
+from iacq.adapters.broker.embedded import EmbeddedBroker
+from iacq.adapters.local_pods.host import PodHost
+from iacq.adapters.programs.foreground import Foreground
+from iacq.adapters.programs.interrupting import signals_as_hurry, signals_as_interrupt
+from iacq.adapters.terraform import binary, versions
 from iacq.bootstrap import pods as pod_parts
 from iacq.bootstrap import schema
 from iacq.domain.pool import PoolPolicy
@@ -67,8 +68,8 @@ def running(
     this HOME, Unavailable if something does not start.
     """
     process.make_undumpable()  # it holds keys, and what terraform starts runs as the same user
-    if settings.terraform is not None or not terraform_versions.listed(settings):
-        terraform_binary.find(settings)
+    if settings.terraform is not None or not versions.listed(settings):
+        binary.find(settings)
     if flower:
         flower_site.options(settings)
         listening.require_free(settings.flower_address, field="IACQ_FLOWER_ADDRESS")

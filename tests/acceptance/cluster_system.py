@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from iacq import messages
-from iacq.adapters import workshop
+from iacq.adapters.terraform import workshop
 from iacq.domain.pool import PoolPolicy
 from iacq.domain.slot import Pod, PodStatus
 from iacq.domain.workspace import DEFAULT_POOL

@@ -121,10 +121,10 @@ def terraform_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def null_provider(null_program: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give an unpacked mirror with the real hashicorp/null."""
-    from iacq.adapters import provider_packages
+    from iacq.adapters.providers import packages
 
     root = tmp_path_factory.mktemp("null-provider")
-    package = root / "registry.terraform.io/hashicorp/null/2.1.2" / provider_packages.PLATFORM
+    package = root / "registry.terraform.io/hashicorp/null/2.1.2" / packages.PLATFORM
     package.mkdir(parents=True)
     shutil.copy2(null_program, package)
     return root

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-from iacq.adapters import child_process
-from iacq.adapters.embedded_broker import EmbeddedBroker
+from iacq.adapters.broker.embedded import EmbeddedBroker
+from iacq.adapters.programs import child_process
 from iacq.client import Client
 from iacq.domain import transitions
 from iacq.domain.pool import PoolPolicy

@@ -12,7 +12,7 @@ from typing import Any, Self
 import pytest
 import redis
 
-from iacq.adapters import celery_app
+from iacq.adapters.messaging import celery_app
 from iacq.domain.run import StartTier, Status
 from tests.acceptance import configurations, fleet
 from tests.acceptance.configurations import Gate

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from iacq.adapters import broker_program, child_process
+from iacq.adapters.broker import program as broker_program
+from iacq.adapters.programs import child_process
 from iacq.client import Client
 from iacq.domain.run import Status
 from iacq.domain.workspace import Workspace

@@ -5,7 +5,7 @@ import dataclasses
 import time
 from collections.abc import Iterator
 
-from iacq.adapters.kubernetes_pods import KubernetesPodRuntime
+from iacq.adapters.kubernetes.pods import KubernetesPodRuntime
 from iacq.domain.pool import PoolPolicy
 from iacq.services import scaling
 from iacq.services.pod_manager import PodManager

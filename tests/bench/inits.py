@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from iacq.adapters import source_tree
-from iacq.adapters.workshop import SlotWorkshop
+from iacq.adapters.sources import source_tree
+from iacq.adapters.terraform.workshop import SlotWorkshop
 from iacq.domain.provider_lock import LOCK_FILE
 from iacq.settings import Settings
 from tests.bench import providers

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from iacq.adapters.embedded_broker import EmbeddedBroker
+from iacq.adapters.broker.embedded import EmbeddedBroker
 from iacq.client import Client
 from iacq.domain.run import Phase, Status
 from iacq.domain.workspace import Workspace

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from iacq.adapters.kubernetes_api import KubernetesApi
-from iacq.adapters.kubernetes_pods import KubernetesPodRuntime
+from iacq.adapters.kubernetes.api import KubernetesApi
+from iacq.adapters.kubernetes.pods import KubernetesPodRuntime
 from iacq.domain.run import Run
 from iacq.domain.slot import PodStatus
 from iacq.errors import Unavailable

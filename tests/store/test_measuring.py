@@ -1,9 +1,15 @@
 """The metrics as Prometheus reads them."""
 
+import urllib.error
+import urllib.request
+from pathlib import Path
+
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from iacq.adapters import prometheus
+from iacq.adapters.messaging.refusals import Refusals
+from iacq.bootstrap import measured
 from iacq.domain import metrics
 from iacq.domain.pool import PoolPolicy
 from iacq.domain.queueing import order
@@ -15,7 +21,9 @@ from iacq.settings import Settings
 from iacq.store import control, pods, pools, slots, workspaces
 from iacq.store.protocol import owning
 from iacq.testing.core import make_core
+from tests.ports import free_address
 from tests.store.world import POD, World
+from tests.waiting import wait_until
 
 Samples = dict[tuple[str, ...], float]
 
@@ -168,3 +176,24 @@ def test_how_many_pods_a_pool_should_have(world: World, core: Core) -> None:
     found = scrape(core)
     assert found["iacq_pods_desired"][("build",)] == 2
     assert found["iacq_pods_needed"][("build",)] == 3
+
+
+def ask(address: str, page: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://{address}{page}", timeout=30) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_a_worker_that_does_nothing_while_others_hear_beat_is_stuck(world: World, tmp_path: Path) -> None:
+    address = free_address()
+    core = make_core(world.url, tmp_path, settings=Settings(home=tmp_path, metrics_address=address))
+    idle = 10_000.0
+    measured.serve_control(core, Refusals(), lambda: idle)
+    assert ask(address, "/livez") == (200, "ok\n"), "nobody hears beat"
+    tallying.tally(core)
+    stuck = (503, "others hear beat, and this worker has done nothing for 10000 s\n")
+    wait_until(lambda: ask(address, "/livez") == stuck, 5, "it is stuck")
+    idle = 0.0
+    wait_until(lambda: ask(address, "/livez") == (200, "ok\n"), 5, "it works again")

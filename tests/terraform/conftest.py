@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from iacq.adapters import provider_packages
+from iacq.adapters.providers import packages
 
 NULL = "registry.terraform.io/hashicorp/null"
 NULL_VERSION = "2.1.2"
@@ -35,12 +35,12 @@ def terraform() -> Path:
 def null_provider_source(null_program, tmp_path_factory) -> NullProvider:
     """A packed and an unpacked provider mirror, each with hashicorp/null."""
     root = tmp_path_factory.mktemp("null-provider")
-    unpacked = root / "unpacked" / NULL / NULL_VERSION / provider_packages.PLATFORM
+    unpacked = root / "unpacked" / NULL / NULL_VERSION / packages.PLATFORM
     unpacked.mkdir(parents=True)
     shutil.copy2(null_program, unpacked)
     packed = root / "packed" / NULL
     packed.mkdir(parents=True)
-    archive = packed / f"terraform-provider-null_{NULL_VERSION}_{provider_packages.PLATFORM}.zip"
+    archive = packed / f"terraform-provider-null_{NULL_VERSION}_{packages.PLATFORM}.zip"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
         file.write(null_program, null_program.name)
     return NullProvider(packed=root / "packed", unpacked=root / "unpacked")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from iacq.adapters import terraform_cli_config
+from iacq.adapters.terraform import cli_config
 from iacq.domain.provider_lock import Installation
 from iacq.settings import Settings
 
@@ -49,7 +49,7 @@ def test_terraform_accepts_it_and_asks_no_network(run_terraform, null_provider_s
     for directory in (tree, mirror):
         directory.mkdir()
     (tree / "main.tf").write_text('resource "null_resource" "x" {}\n')
-    configuration = terraform_cli_config.write(
+    configuration = cli_config.write(
         tmp_path / "cli.tfrc",
         Installation.MIRROR_THEN_SOURCE,
         mirror=mirror,

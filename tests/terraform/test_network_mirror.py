@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from iacq.adapters import provider_packages, source_tree
-from iacq.adapters.workshop import SlotWorkshop
+from iacq.adapters.providers import packages
+from iacq.adapters.sources import source_tree
+from iacq.adapters.terraform.workshop import SlotWorkshop
 from iacq.domain import provider_lock
 from iacq.domain.provider_lock import Installation
 from iacq.settings import Settings
@@ -74,7 +75,7 @@ def lock_of(initialized: Initialized) -> str:
 
 
 def package(settings: Settings, version: str) -> Path:
-    return settings.mirror / "packages" / NULL / version / provider_packages.PLATFORM
+    return settings.mirror / "packages" / NULL / version / packages.PLATFORM
 
 
 def linked(initialized: Initialized) -> Path:
@@ -99,7 +100,7 @@ def test_a_lock_file_of_another_platform_is_fetched_for_once(init, settings, net
     first = init(lock=foreign)
     assert (first.returncode, first.ways) == (0, (Installation.MIRROR_THEN_SOURCE,)), first.output
     # terraform accepted the archive by its zh, and wrote down the h1 of what was in it.
-    h1 = provider_packages.h1(package(settings, "2.1.2"))
+    h1 = packages.h1(package(settings, "2.1.2"))
     assert h1 in lock_of(first)
     network_mirror.requests.clear()
     with network_mirror.answering(500):
@@ -161,7 +162,7 @@ def test_a_changed_copy_is_removed_and_fetched_again(init, settings, workshop, n
     """Without a lock file terraform itself would have nothing to compare it with."""
     for lock in (None, "the lock file of the first init"):
         first = init(wanting("2.1.2"))
-        h1 = provider_packages.h1(package(settings, "2.1.2"))
+        h1 = packages.h1(package(settings, "2.1.2"))
         (program,) = package(settings, "2.1.2").iterdir()
         program.chmod(stat.S_IMODE(program.stat().st_mode) | 0o200)
         with program.open("r+b") as file:
@@ -171,7 +172,7 @@ def test_a_changed_copy_is_removed_and_fetched_again(init, settings, workshop, n
         second = init(wanting("2.1.2"), lock_of(first) if lock else None)
         assert second.returncode == 0, second.output
         assert network_mirror.downloads() == ["terraform-provider-null_2.1.2_linux_amd64.zip"]
-        assert provider_packages.h1(package(settings, "2.1.2")) == h1
+        assert packages.h1(package(settings, "2.1.2")) == h1
         assert [found["h1"] for found in workshop().providers(second.tree)] == [h1]
         assert list((settings.mirror / "incoming").iterdir()) == []
 

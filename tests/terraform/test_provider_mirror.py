@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from iacq.adapters import provider_packages, provider_use, terraform_cli_config
-from iacq.adapters.provider_mirror import ProviderMirror
+from iacq.adapters.providers import packages as provider_packages
+from iacq.adapters.providers import usage
+from iacq.adapters.providers.mirror import ProviderMirror
+from iacq.adapters.terraform import cli_config
 from iacq.domain import provider_lock, terraform_commands, terraform_events
 from iacq.domain.provider_lock import Installation, Pin
 from iacq.errors import InvalidInput
@@ -46,7 +48,7 @@ def init(mirror, run_terraform, tmp_path):
 
     def run(tree: Path, source: Path | None = None, *, choice: Installation | None = None, check: bool = True):
         chosen = choice or mirror.choose(tree)
-        configuration = terraform_cli_config.write(
+        configuration = cli_config.write(
             tree.with_suffix(".tfrc"),
             chosen,
             mirror=mirror.packages,
@@ -287,15 +289,15 @@ def test_a_version_that_no_run_uses_is_removed(mirror, make_tree, init, null_pro
     directory = _run_directory(tmp_path, "first", make_tree)
     tree = (directory / "module").resolve()
     init(tree, null_provider_source.packed)
-    assert provider_use.remove_unused(mirror, [], unused_for=DAY) == [], "it was used just now"
+    assert usage.remove_unused(mirror, [], unused_for=DAY) == [], "it was used just now"
     _age(mirror, DAY + 60)
-    assert provider_use.remove_unused(mirror, [directory], unused_for=DAY) == [], "a directory links to it"
-    with provider_use.using(mirror), provider_use.using(mirror):
-        assert provider_use.remove_unused(mirror, [], unused_for=DAY) == [], "somebody initializes"
+    assert usage.remove_unused(mirror, [directory], unused_for=DAY) == [], "a directory links to it"
+    with usage.using(mirror), usage.using(mirror):
+        assert usage.remove_unused(mirror, [], unused_for=DAY) == [], "somebody initializes"
     mirror.adopt(tree)
-    assert provider_use.remove_unused(mirror, [], unused_for=DAY) == [], "it was used again"
+    assert usage.remove_unused(mirror, [], unused_for=DAY) == [], "it was used again"
     _age(mirror, DAY + 60)
-    assert provider_use.remove_unused(mirror, [], unused_for=DAY) == [f"{NULL} {VERSION}"]
+    assert usage.remove_unused(mirror, [], unused_for=DAY) == [f"{NULL} {VERSION}"]
     assert list(provider_packages.packages(mirror.packages)) == []
     init(make_tree("second"), null_provider_source.packed)
     assert len(list(provider_packages.packages(mirror.packages))) == 1, "it comes back when it is needed"

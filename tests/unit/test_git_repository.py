@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from iacq.adapters.git_repository import GitRepository
+from iacq.adapters.sources.git_repository import GitRepository
 from iacq.domain import git_errors
 from iacq.domain.source import SourceKind, SourceLocation
 from iacq.errors import InvalidInput, Unavailable

@@ -17,8 +17,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from iacq import settings
-from iacq.adapters import kubernetes_rights
-from iacq.adapters.kubernetes_rights import Right
+from iacq.adapters.kubernetes import rights
+from iacq.adapters.kubernetes.rights import Right
 from tests import manifests
 
 ROOT = Path(__file__).parents[2]
@@ -149,7 +149,7 @@ class TestKubernetes:
             for resource in rule["resources"]
             for verb in rule["verbs"]
         }
-        assert given == {*kubernetes_rights.NEEDED, kubernetes_rights.OF_OWNER}
+        assert given == {*rights.NEEDED, rights.OF_OWNER}
 
     def test_the_example_holds_no_secret(self) -> None:
         for file in (KUBERNETES / "example").glob("*.env"):
@@ -194,7 +194,7 @@ class TestDockerfile:
 
     def test_terraform_comes_only_when_asked_for_and_only_as_it_is_pinned(self) -> None:
         assert "ARG TERRAFORM=none" in self.text
-        assert "iacq.adapters.terraform_release" in self.text
+        assert "iacq.adapters.terraform.release" in self.text
         assert not re.search(r"releases\.|https?://", self.text)
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from iacq import messages
-from iacq.adapters import broker_connection, inbox
-from iacq.adapters.dispatcher import CeleryDispatcher
-from iacq.adapters.inbox import Refused, admit
-from iacq.adapters.refusals import Reason, Refusals
+from iacq.adapters.broker import connection
+from iacq.adapters.messaging import inbox
+from iacq.adapters.messaging.dispatcher import CeleryDispatcher
+from iacq.adapters.messaging.inbox import Refused, admit
+from iacq.adapters.messaging.refusals import Reason, Refusals
 from iacq.domain import versions
 from iacq.domain.run import Phase
 from iacq.messages import Doorbell
@@ -45,7 +46,7 @@ def test_a_bell_passes() -> None:
 def test_what_iacq_sends_passes(tmp_path, broker_url) -> None:
     import redis
 
-    sender = CeleryDispatcher(lambda: broker_connection.of_client(Settings(home=tmp_path, broker_url=broker_url)))
+    sender = CeleryDispatcher(lambda: connection.of_client(Settings(home=tmp_path, broker_url=broker_url)))
     sender.ring(Doorbell(run_id=1, phase=Phase.APPLY, attempt=3, queue="pod.1", workspace="network"))
     sender.ring_agent("pod", messages.SIGNAL_RUN, run_id=1, slot_id=2)
     sender.ring_control(messages.DISPATCH)

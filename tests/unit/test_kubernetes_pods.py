@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from iacq.adapters.kubernetes_pods import KubernetesPodRuntime
+from iacq.adapters.kubernetes.pods import KubernetesPodRuntime
 from iacq.domain.pod_manifest import SAFE_TO_EVICT
 from iacq.errors import Conflict, InvalidInput, Unavailable
 from iacq.ports import PodPhase, PodSpec, PresentPod

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from iacq.adapters import kubernetes_status
+from iacq.adapters.kubernetes import status as kubernetes_status
 from iacq.ports import PodPhase
 
 STARTED = "2026-05-01T10:00:00Z"

@@ -8,17 +8,17 @@ import pytest
 from kombu import Connection
 
 from iacq import messages
-from iacq.adapters import broker_connection
-from iacq.adapters.dispatcher import CeleryDispatcher
-from iacq.adapters.embedded_broker import EmbeddedBroker
-from iacq.adapters.guarded_transport import guard
-from iacq.adapters.refusals import Refusals
+from iacq.adapters.broker import connection
+from iacq.adapters.broker.embedded import EmbeddedBroker
+from iacq.adapters.messaging.dispatcher import CeleryDispatcher
+from iacq.adapters.messaging.guarded_transport import guard
+from iacq.adapters.messaging.refusals import Refusals
 from iacq.settings import Settings
 
 
 def test_it_closes_what_it_has_and_lives_on(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "b")
-    broker, sender = EmbeddedBroker(settings), CeleryDispatcher(lambda: broker_connection.of_client(settings))
+    broker, sender = EmbeddedBroker(settings), CeleryDispatcher(lambda: connection.of_client(settings))
     broker.start()
     try:
         sender.ring_control(messages.DISPATCH)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from iacq.adapters import pod_directories
+from iacq.adapters.local_pods import directories
 from iacq.keeper import files, lock
 from tests.store.world import at_once
 
@@ -29,7 +29,7 @@ def root(tmp_path: Path) -> Path:
 
 @contextlib.contextmanager
 def held(root: Path, pod: str) -> Iterator[None]:
-    descriptor = pod_directories.hold(root, pod)
+    descriptor = directories.hold(root, pod)
     try:
         yield
     finally:
@@ -43,15 +43,15 @@ def left(root: Path) -> tuple[set[str], set[str]]:
 def test_a_pod_that_nobody_knows_leaves_nothing(root: Path) -> None:
     with held(root, "gone"):
         pass
-    assert pod_directories.remove_others(root, {"other"}) == 1
+    assert directories.remove_others(root, {"other"}) == 1
     assert left(root) == ({"other"}, {"other-1"})
-    assert pod_directories.remove_others(root, {"other"}) == 0
+    assert directories.remove_others(root, {"other"}) == 0
 
 
 def test_one_that_lives_is_left_alone_though_nobody_knows_it(root: Path) -> None:
     before = left(root)
     with held(root, "gone"), held(root, "gone"):
-        assert pod_directories.remove_others(root, {"other"}) == 0
+        assert directories.remove_others(root, {"other"}) == 0
     assert before[0] | {".gone.lock"} == left(root)[0]
     assert before[1] == left(root)[1]
 
@@ -60,14 +60,14 @@ def test_one_whose_terraform_lives_is_left_alone(root: Path) -> None:
     job = files.job_directory(root / "pods" / "gone" / "slot-1", run_id=1, fence=1, step="apply")
     files.make_job_directory(job)
     descriptor = lock.hold(job)
-    assert pod_directories.remove_others(root, {"other"}) == 0
+    assert directories.remove_others(root, {"other"}) == 0
     os.close(descriptor)
-    assert pod_directories.remove_others(root, {"other"}) == 1
+    assert directories.remove_others(root, {"other"}) == 1
 
 
 def test_what_an_interrupted_one_left_is_removed(root: Path) -> None:
     (root / "pods" / "gone").rename(root / "pods" / ".gone-gone.0a1b")
-    assert pod_directories.remove_others(root, {"other"}) == 0
+    assert directories.remove_others(root, {"other"}) == 0
     assert left(root) == ({"other"}, {"other-1"})
 
 
@@ -75,18 +75,18 @@ def test_a_pod_that_begins_while_its_directory_is_removed_holds_the_lock_that_ot
     for _ in range(20):
         (root / "pods" / "gone" / "slot-1").mkdir(parents=True, exist_ok=True)
         removed, descriptor = at_once(
-            lambda: pod_directories.remove_others(root, {"other"}), lambda: pod_directories.hold(root, "gone")
+            lambda: directories.remove_others(root, {"other"}), lambda: directories.hold(root, "gone")
         )
         assert removed in (0, 1)
         (root / "pods" / "gone" / "slot-1").mkdir(parents=True, exist_ok=True)
-        assert pod_directories.remove_others(root, {"other"}) == 0
+        assert directories.remove_others(root, {"other"}) == 0
         os.close(descriptor)
 
 
 def test_a_lock_without_its_directory_goes_when_nobody_holds_it(root: Path) -> None:
     """Whoever runs pods removes the directory of one that it deletes, and does not know of the lock."""
     with held(root, "deleted"), held(root, "other"):
-        pod_directories.remove_others(root, {"gone", "other"})
+        directories.remove_others(root, {"gone", "other"})
         assert left(root)[0] == {"gone", "other", ".deleted.lock", ".other.lock"}
-    pod_directories.remove_others(root, {"gone", "other"})
+    directories.remove_others(root, {"gone", "other"})
     assert left(root)[0] == {"gone", "other", ".other.lock"}

@@ -6,7 +6,7 @@ from typing import Any
 import fakeredis
 import pytest
 
-from iacq.adapters import pod_queues
+from iacq.adapters.messaging import pod_queues
 
 REMOTE = "_kombu.binding.celery.pidbox"
 NODES = ("agent@dead", "slot1@dead", "slot1@alive", "slot1@deader", "control@dead", "celery@elsewhere")

@@ -10,12 +10,14 @@ from typing import Protocol, Self
 
 import pytest
 
-from iacq.adapters import kubernetes_pods, pod_processes, workshop
-from iacq.adapters.kubernetes_api import KubernetesApi
-from iacq.adapters.kubernetes_pods import KubernetesPodRuntime
-from iacq.adapters.local_pods import LocalPodRuntime
-from iacq.adapters.pod_host import PodHost
-from iacq.adapters.supervised_program import Program, Restarts
+from iacq.adapters.kubernetes import pods
+from iacq.adapters.kubernetes.api import KubernetesApi
+from iacq.adapters.kubernetes.pods import KubernetesPodRuntime
+from iacq.adapters.local_pods import processes as pod_processes
+from iacq.adapters.local_pods.host import PodHost
+from iacq.adapters.local_pods.runtime import LocalPodRuntime
+from iacq.adapters.programs.supervised_program import Program, Restarts
+from iacq.adapters.terraform import workshop
 from iacq.errors import Conflict, InvalidInput, Unavailable
 from iacq.keeper import files, lock, process
 from iacq.ports import PodPhase, PodRuntime, PodSpec, PresentPod
@@ -122,7 +124,7 @@ class InCluster:
         self.write(WORKS)
         image = Image(environment={"PATH": f"{self._programs}{os.pathsep}{os.defpath}"})
         self.cluster = Cluster(directory / "node", {"agent": image})
-        self.cluster.secrets["iacq"] = dict.fromkeys(kubernetes_pods.SECRETS, "secret")
+        self.cluster.secrets["iacq"] = dict.fromkeys(pods.SECRETS, "secret")
         kubeconfig = self.cluster.write_kubeconfig(directory / "kubeconfig")
         settings = Settings(home=directory, kubeconfig=kubeconfig, pod_image="agent", stop_grace=1)
         self._kubernetes = KubernetesPodRuntime(settings, KubernetesApi(settings, patience=0.5))

@@ -2,8 +2,8 @@ import os
 
 import pytest
 
-from iacq.adapters import provider_packages
-from iacq.adapters.provider_records import Record
+from iacq.adapters.providers import packages
+from iacq.adapters.providers.records import Record
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def program(record: Record):
 
 def test_the_first_hash_is_kept_and_a_change_is_noticed(record):
     first = record.h1()
-    assert first == provider_packages.h1(record.package)
+    assert first == packages.h1(record.package)
     assert not record.is_changed()
     before = program(record).stat()
     program(record).write_bytes(b"two")

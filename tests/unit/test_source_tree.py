@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from iacq.adapters.local_source import LocalSource
-from iacq.adapters.source_tree import foreign_state
+from iacq.adapters.sources.local_source import LocalSource
+from iacq.adapters.sources.source_tree import foreign_state
 from iacq.domain.source import SourceKind, SourceLocation
 from iacq.errors import InvalidInput
 from iacq.ports import PackedSource, SourceFacts

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from iacq.adapters import terraform_cli_config as cli_config
-from iacq.adapters import terraform_user_config
+from iacq.adapters.terraform import cli_config, user_config
 from iacq.domain import hcl
 from iacq.domain.provider_lock import Installation
 from iacq.errors import Unavailable
@@ -213,5 +212,5 @@ def test_what_cannot_be_read_is_said_without_its_content(write, home):
 
 
 def test_no_home_at_all():
-    assert terraform_user_config.read({}, Path("/bin/tofu")) == ""
+    assert user_config.read({}, Path("/bin/tofu")) == ""
     assert os.fspath(cli_config.implied_mirrors({"XDG_DATA_DIRS": "/nowhere"}, Path("/nowhere")) or "none") == "none"

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from iacq.adapters import terraform_environment as environment
-from iacq.adapters.terraform_environment import Decision
+from iacq.adapters.terraform import environment
+from iacq.adapters.terraform.environment import Decision
 from iacq.errors import InvalidInput
 from iacq.settings import Settings
 

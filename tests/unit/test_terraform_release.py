@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from iacq.adapters import terraform_release
+from iacq.adapters.terraform import release as terraform_release
 from iacq.errors import Unavailable
 
 Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
@@ -163,7 +163,7 @@ def test_the_pinned_sums_are_sums_of_two_machines():
 
 
 def test_as_a_program_it_says_the_fix(target):
-    command = [sys.executable, "-m", "iacq.adapters.terraform_release"]
+    command = [sys.executable, "-m", "iacq.adapters.terraform.release"]
     refused = subprocess.run(
         [*command, target], env={"IACQ_NO_DOWNLOAD": "1"}, capture_output=True, text=True, check=False
     )

@@ -2,8 +2,8 @@ import sys
 
 import pytest
 
-from iacq.adapters import terraform_versions
-from iacq.adapters.terraform_versions import InstalledVersions
+from iacq.adapters.terraform import versions as terraform_versions
+from iacq.adapters.terraform.versions import InstalledVersions
 from iacq.errors import InvalidInput, Unavailable
 from iacq.ports import TerraformVersions
 from iacq.settings import Settings

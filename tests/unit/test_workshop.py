@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from iacq.adapters import archives, provider_packages
-from iacq.adapters.workshop import SlotWorkshop
+from iacq.adapters.providers import packages
+from iacq.adapters.sources import archives
+from iacq.adapters.terraform.workshop import SlotWorkshop
 from iacq.errors import PhaseFailed
 from iacq.settings import Settings
 
@@ -63,10 +64,10 @@ def test_what_is_prepared_gets_the_canonical_path_once_it_is_taken(tmp_path, pac
 def test_a_provider_that_is_not_in_the_mirror_with_that_content_is_missing(tmp_path, packed):
     home, program = tmp_path / "home", tmp_path / "terraform"
     made = shop(tmp_path).unpack_source("1-1", "1-1", packed)
-    package = home / "providers/packages/host/a/b/1.0.0" / provider_packages.PLATFORM
+    package = home / "providers/packages/host/a/b/1.0.0" / packages.PLATFORM
     package.mkdir(parents=True)
     (package / "terraform-provider-b_v1").write_text("a program")
-    pin = {"address": "host/a/b", "version": "1.0.0", "h1": provider_packages.h1(package), "stat": [1]}
+    pin = {"address": "host/a/b", "version": "1.0.0", "h1": packages.h1(package), "stat": [1]}
     for wrong in ({"h1": "h1:other"}, {"version": "1.0.1"}, {"address": "../../b"}, {"address": None}):
         missing = shop(tmp_path).link_providers(made, program, [pin, {**pin, **wrong}])
         assert len(missing) == 1

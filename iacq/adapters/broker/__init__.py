@@ -1,0 +1,1 @@
+"""Redis or Valkey: the way to it, and the embedded one."""

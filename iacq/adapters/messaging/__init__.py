@@ -1,0 +1,1 @@
+"""Celery: which messages are sent, and which are accepted."""
