@@ -17,6 +17,9 @@ ANSWER_SECONDS = 10.0
 """After which a keeper that does not answer is passed over: the files decide."""
 
 _POLL_SECONDS = 0.1
+_SILENT_KEEPER = 60.0
+"""Seconds for which the result of a program that has ended is left to its keeper, if that lives and says nothing: a
+stopped one, or one that gets no turn, writes it as soon as it goes on."""
 
 
 class KeeperClient:
@@ -29,7 +32,7 @@ class KeeperClient:
     def __init__(self, end: socket.socket, *, unknown_after: float = 2.0) -> None:
         """Take over `end`, connected to a keeper.
 
-        unknown_after: seconds without process, lock and result after which an end counts as unknown; until
+        unknown_after: seconds without keeper, process, lock and result after which an end counts as unknown; until
         then somebody may be about to write the result.
         """
         self._line = KeeperLine(end)
@@ -85,8 +88,8 @@ class KeeperClient:
     def wait(self, directory: Path, timeout: float) -> ports.Ended | None:
         """Wait until the job ended, at most `timeout` seconds.
 
-        Raises EndUnknown if neither a keeper nor a process is left and there is no result; Conflict if the
-        word was given that it never starts.
+        Raises EndUnknown if no process is left, there is no result, and its keeper is gone or has been silent for a
+        minute; Conflict if the word was given that it never starts.
         """
         deadline = time.monotonic() + timeout
         result = self._result(directory)
@@ -151,7 +154,8 @@ class KeeperClient:
                 self._nothing_since.pop(directory, None)
                 return
             since = self._nothing_since.setdefault(directory, now)
-        if now - since >= self._unknown_after and self._result(directory) is None:
+        patience = _SILENT_KEEPER if files.has_keeper(directory) else self._unknown_after
+        if now - since >= patience and self._result(directory) is None:
             raise ports.EndUnknown(f"{directory.name}: no process is left, and no result")
 
     def _signal(self, directory: Path, which: signals.Signal) -> None:

@@ -250,6 +250,12 @@ def is_alive(directory: Path) -> bool:
     return (launch is not None and launch.running) or lock.is_held(directory)
 
 
+def has_keeper(directory: Path) -> bool:
+    """Tell whether the keeper that started the job is still there, be it stopped."""
+    launch = read_launch(directory)
+    return launch is not None and launch.keeper_running
+
+
 def now_ms() -> int:
     """Milliseconds since the epoch."""
     return time.time_ns() // 1_000_000

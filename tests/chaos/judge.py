@@ -120,13 +120,19 @@ def _forgotten(facts: Facts) -> Iterator[str]:
 
 
 def _without_effect(facts: Facts, confirmed: list[JudgedRun]) -> Iterator[str]:
-    ended = defaultdict(set)
+    made = defaultdict(set)
     for line in facts.ledger:
         if not line.began:
-            ended[line.run].add(line.resource)
+            made[line.run].add(line.resource)
+    lost = [run for run in facts.runs if run.is_lost_apply]
     for run in confirmed:
-        if run.status is Status.APPLIED and not run.is_lost_apply and len(ended[run.id]) != facts.resources:
-            yield f"{_describe(run)}, and {len(ended[run.id])} of {facts.resources} resources were made"
+        if run.status is not Status.APPLIED or run.is_lost_apply:
+            continue
+        # One that repeats a lost apply finds what that began in the state, and does not make it again.
+        again = {one.id for one in lost if one.token == run.token and one.id < run.id}
+        before = {line.resource for line in facts.ledger if line.run in again}
+        if (found := len(made[run.id] | before)) != facts.resources:
+            yield f"{_describe(run)}, and {found} of {facts.resources} resources were made"
 
 
 def _without_reason(confirmed: list[JudgedRun]) -> Iterator[str]:

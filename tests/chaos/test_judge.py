@@ -168,6 +168,20 @@ def test_an_interruption_that_heals_needs_less_of_a_reason() -> None:
     assert "unexplained" in judge(by_nothing).violations()
 
 
+def test_a_retry_of_a_lost_apply_makes_the_rest() -> None:
+    """docs/reliability.md: terraform calls a resource made before its provisioner has ended."""
+    lost = run(4, status=Status.FAILED, changes=INTERRUPTED, state=None)
+    again = run(5, token="t4", state=dict.fromkeys(range(RESOURCES), "t4"))
+    ledger = (*CLEAN.ledger[:-8], line(4), line(5, 1, token="t4"), line(5, 1, token="t4", began=False))
+    asked = replace(CLEAN.asked, tokens={**CLEAN.asked.tokens, 5: "t4"})
+    facts = replace(CLEAN, runs=(*RUNS[:3], lost, again), ledger=ledger, asked=asked)
+    facts = replace(facts, journal=(fault(Kind.KILL_POD, runs={4}),))
+    verdict = judge(replace(facts, asked=replace(asked, enqueued={f"t{number}": number for number in range(1, 5)})))
+    assert verdict.violations() == {}
+    made_none = judge(replace(facts, ledger=ledger[:-3]))
+    assert any("run 5" in text for text in made_none.lost)
+
+
 @pytest.mark.parametrize("status", [Status.CANCELLED, Status.FAILED])
 def test_an_end_with_a_reason_is_one(status: Status) -> None:
     assert judge(with_last(status=status, error="cancelled: by alice", state=None)).violations() == {}

@@ -275,6 +275,24 @@ def test_without_its_keeper_a_client_starts_nothing_and_says_so(tmp_path: Path) 
             wait_until(lambda: client.wait(job.directory, 0.1))
 
 
+def test_the_result_is_left_to_a_keeper_that_is_stopped(tmp_path: Path) -> None:
+    with single_keeper() as end:
+        client = KeeperClient(end, unknown_after=0)
+        job = jobs.shell_job(tmp_path, jobs.waits_for(tmp_path / "go", "exit 5"))
+        client.start(job)
+        keeper = jobs.keeper_of(job.directory)
+        os.kill(keeper, signal.SIGSTOP)
+        try:
+            (tmp_path / "go").touch()
+            wait_until(lambda: not files.is_alive(job.directory), what="the program has ended")
+            for _ in range(2):
+                assert client.wait(job.directory, 0.1) is None
+        finally:
+            os.kill(keeper, signal.SIGCONT)
+        ended = wait_until(lambda: client.wait(job.directory, 10))
+        assert ended.returncode == 5
+
+
 def test_a_keeper_that_dies_at_the_start_leaves_no_doubt(tmp_path: Path) -> None:
     with single_keeper() as end:
         client = KeeperClient(end)

@@ -1,13 +1,13 @@
 """The Kubernetes runtime against an API server: what goes wrong on the way to it, and what its answers mean."""
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from iacq.adapters.kubernetes.api import KubernetesApi
 from iacq.adapters.kubernetes.pods import KubernetesPodRuntime
 from iacq.domain.pod_manifest import SAFE_TO_EVICT
 from iacq.errors import Conflict, InvalidInput, Unavailable
@@ -43,9 +43,11 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 def make(cluster: Cluster, tmp_path: Path) -> Iterator[Make]:
     with contextlib.ExitStack() as stack:
 
-        def make(**settings: Any) -> KubernetesPodRuntime:
-            given = {"kubeconfig": cluster.write_kubeconfig(tmp_path / "kubeconfig"), "pod_image": "agent", **settings}
-            return stack.enter_context(contextlib.closing(KubernetesPodRuntime(Settings(**given))))
+        def make(*, patience: float = 4, **given: Any) -> KubernetesPodRuntime:
+            kubeconfig = cluster.write_kubeconfig(tmp_path / "kubeconfig")
+            settings = Settings(**{"kubeconfig": kubeconfig, "pod_image": "agent", **given})
+            runtime = KubernetesPodRuntime(settings, KubernetesApi(settings, patience=patience))
+            return stack.enter_context(contextlib.closing(runtime))
 
         yield make
 
@@ -144,7 +146,7 @@ def test_while_the_server_is_away_nothing_is_known_and_afterwards_all(cluster: C
 
 @pytest.mark.parametrize("code", [429, 500, 503])
 def test_a_busy_server_is_asked_again_for_a_while(cluster: Cluster, make: Make, code: int) -> None:
-    runtime = make()
+    runtime = make(patience=60)
     fault = cluster.fail(verb="create", code=code, times=2)
     runtime.create(spec())
     assert names(runtime) == ["pod-a"]
@@ -153,16 +155,14 @@ def test_a_busy_server_is_asked_again_for_a_while(cluster: Cluster, make: Make, 
 
 def test_one_that_wants_long_rest_is_left_alone(cluster: Cluster, make: Make) -> None:
     fault = cluster.fail(verb="create", code=429, times=None, retry_after=60)
-    began = time.monotonic()
     with pytest.raises(Unavailable, match="busy"):
         make().create(spec())
-    assert time.monotonic() - began < 5
     assert fault.happened == 1
 
 
 def test_an_answer_that_is_lost_is_no_second_pod(cluster: Cluster, make: Make) -> None:
     """Asked again, the server says that it is there."""
-    runtime = make()
+    runtime = make(patience=60)
     cluster.fail(verb="create", loses_answer=True)
     runtime.create(spec())
     assert names(runtime, "pod-a") == ["pod-a"]
