@@ -6,9 +6,15 @@ No module here decides anything about runs. What a command needs beyond click is
 
 from __future__ import annotations
 
+import gc
+
 from iacq.cli.root import cli
+
+_COLLECT_EVERY = 100_000
+"""Objects between two looks for garbage: imports make many and none of it, and the looks take time of `iacq runs`."""
 
 
 def main() -> None:
     """Run the command line of this process; ends it with the exit code that `iacq --help` lists."""
+    gc.set_threshold(_COLLECT_EVERY)
     cli.main()
