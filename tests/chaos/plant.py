@@ -77,7 +77,7 @@ class Plant(System):
     def __exit__(self, *_: object) -> None:
         super().__exit__()
         if self.has_disk:
-            subprocess.run(["umount", self.settings.work_root], check=True)
+            wait_until(self._unmount, what="after ^C, terraform and its scripts leave their directory")
 
     def launch(self, name: str) -> None:
         """Start one of the programs, unless it runs."""
@@ -126,6 +126,9 @@ class Plant(System):
         options = f"size={DISK}m,mode=0700"
         done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "chaos", root], check=False, capture_output=True)
         self.has_disk = done.returncode == 0
+
+    def _unmount(self) -> bool:
+        return not subprocess.run(["umount", self.settings.work_root], check=False, capture_output=True).returncode
 
     def _make_workspaces(self) -> None:
         text = ledger.configuration(self.ledger, resources=RESOURCES)
