@@ -2,14 +2,18 @@
 
 psycopg2 sends BEGIN, waits for the answer, and sends the first statement then. Here BEGIN goes with that statement, and
 a step of one statement has neither BEGIN nor COMMIT. For the driver every connection is in autocommit: where a
-transaction begins and ends is said here. SQLAlchemy calls `commit` and `rollback` as it always does.
+transaction begins and ends is said here. SQLAlchemy calls `commit` and `rollback` as it always does. What is used often
+is prepared.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import psycopg2
 from psycopg2 import extensions
+
+from iacq.store.prepared import STALE, Prepared
 
 BEGIN = "BEGIN"
 BEGIN_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -23,6 +27,18 @@ class Connection(extensions.connection):  # type: ignore[misc]  # psycopg2 has n
         self.autocommit = True
         self.begin: str | None = None  # what goes ahead of a statement that is outside of a transaction
         self.left: int | None = None  # statements that may still come; None: any number
+        self.prepared: Prepared | None = None  # None: nothing may be
+
+    def set_up(self, settings: str) -> None:
+        """Make settings of this session; if the session is the connection's own, statements may be prepared in it.
+
+        Behind a pooler (PgBouncer in transaction mode) each transaction may meet another session. A pooler answers
+        with a process number of its own when a connection is made, as it does not know the server's yet.
+        """
+        with self.cursor() as cursor:
+            cursor.execute(f"{settings}; SELECT pg_backend_pid()")
+            if cursor.fetchone() == (self.info.backend_pid,):
+                self.prepared = Prepared()
 
     def expect(self, *, begin: str | None, at_most: int | None = None) -> None:
         """Say how the next transaction begins. None: each statement is one, and `at_most` so many come."""
@@ -55,13 +71,26 @@ class Cursor(extensions.cursor):  # type: ignore[misc]  # psycopg2 has no types
     connection: Connection
 
     def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002 - the driver's name
-        """Run one statement, or several that the driver joined to bytes."""
+        """Run one statement, or several that the driver joined to bytes.
+
+        Raises OperationalError if a prepared statement is of no use any more: the next attempt prepares it again.
+        """
         connection = self.connection
         if connection.left is not None:
             if connection.left == 0:
                 raise RuntimeError("a step of one statement made another one: each would be committed by itself")
             connection.left -= 1
+        if connection.prepared is not None and isinstance(query, str) and isinstance(vars, dict):
+            if not connection.in_transaction:
+                connection.prepared.prepare(super().execute)
+            query = connection.prepared.call(query, vars)
         if connection.begin is not None and not connection.in_transaction:
             begin = f"{connection.begin};"
             query = begin.encode() + query if isinstance(query, bytes) else begin + query
-        super().execute(query, vars)
+        try:
+            super().execute(query, vars)
+        except psycopg2.Error as error:
+            if connection.prepared is None or error.pgcode not in STALE:
+                raise
+            connection.prepared.forget()
+            raise psycopg2.OperationalError(f"a prepared statement has to be prepared again: {error}") from error

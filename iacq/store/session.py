@@ -318,8 +318,7 @@ def _make_engine(url: str, pool_size: int, patience: float | None) -> sa.Engine:
 
 def _prepare_postgresql(connection: psycopg.Connection, _record: Any) -> None:
     # Not as an option of the connection: poolers such as PgBouncer refuse those.
-    with connection.cursor() as cursor:
-        cursor.execute(f"SET idle_in_transaction_session_timeout = '{ABANDONED}'")
+    connection.set_up(f"SET idle_in_transaction_session_timeout = '{ABANDONED}'")
 
 
 def _kind_of(connection: sa.Connection) -> Kind:

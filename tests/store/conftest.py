@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from iacq.domain.run import Status
 from iacq.services.core import Core
+from iacq.store import prepared
 from iacq.store.schema import metadata
 from iacq.store.schema import runs as run_table
 from iacq.store.session import Database
@@ -16,6 +17,14 @@ from iacq.testing.core import make_core
 from tests import servers
 from tests.conftest import migrate
 from tests.store.world import Rows, World
+
+
+@pytest.fixture(scope="session", autouse=True)
+def prepare_at_once() -> Iterator[None]:
+    """Have every statement of the store that is used twice run as a prepared one too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepared, "USES", 1)
+        yield
 
 
 @pytest.fixture(scope="session")
