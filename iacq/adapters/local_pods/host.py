@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-import select
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +16,7 @@ from typing import Self
 from iacq.adapters.local_pods.files import PodFiles, PodState
 from iacq.adapters.local_pods.hosted_pod import HostedPod, Surroundings
 from iacq.adapters.local_pods.runtime import HOST_LOCK
+from iacq.adapters.programs.bell import Bell
 from iacq.adapters.programs.supervised_program import Program, Restarts
 from iacq.adapters.programs.up_lock import UpLock
 from iacq.errors import IacqError, Unavailable
@@ -50,7 +49,7 @@ class PodHost:
         )
         self._lock = UpLock(settings.home, HOST_LOCK)
         self._pods: dict[str, HostedPod] = {}
-        self._wake = -1  # eventfd
+        self._bell = Bell()
         self._stop = False
         self._hurries = 0
         self._failure: BaseException | None = None
@@ -69,7 +68,7 @@ class PodHost:
         except BaseException:
             self._lock.release()
             raise
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._bell.hang()
         self._thread.start()
         return self
 
@@ -90,29 +89,24 @@ class PodHost:
     def hurry(self) -> None:
         """Send the agents that are being stopped SIGTERM once more; the next time SIGKILL. Safe in a signal handler."""
         self._hurries += 1
-        self._ring()
+        self._bell.ring()
 
     def stop(self, meanwhile: Callable[[], object] = lambda: None) -> None:
         """Stop all agents, each within its grace, and release the lock. May be called again.
 
         meanwhile: called once they were told to stop.
         """
-        if self._wake < 0:
+        if not self._bell.hangs:
             return
         with contextlib.suppress(Unavailable):  # a full disk does not keep it from stopping
             self._files.set_stopping(True)
         self._stop = True
-        self._ring()
+        self._bell.ring()
         meanwhile()
         while self._thread.is_alive():
             self._thread.join(_LOOK)
-        wake, self._wake = self._wake, -1
-        os.close(wake)
+        self._bell.take_down()
         self._lock.release()
-
-    def _ring(self) -> None:
-        if self._wake >= 0:
-            os.eventfd_write(self._wake, 1)
 
     # What follows runs in the thread.
 
@@ -155,14 +149,8 @@ class PodHost:
 
     def _sleep(self, until: float) -> None:
         """Sleep until an agent ends, somebody rings, it is `until`, or time to look again."""
-        poll = select.poll()
-        poll.register(self._wake, select.POLLIN)
-        for pod in self._pods.values():
-            if pod.child.descriptor is not None:
-                poll.register(pod.child.descriptor, select.POLLIN)
-        poll.poll(max(_PAUSE, min(until - time.monotonic(), _LOOK)) * 1000)
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._wake)
+        children = (pod.child.descriptor for pod in self._pods.values())
+        self._bell.sleep(children, max(_PAUSE, min(until - time.monotonic(), _LOOK)))
 
     def _tell(self, text: str) -> None:
         with contextlib.suppress(OSError):  # the terminal may be gone; what runs is more important

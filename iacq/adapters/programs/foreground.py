@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import queue
-import select
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import Self
 
 from iacq.adapters.programs import child_process
+from iacq.adapters.programs.bell import Bell
 from iacq.adapters.programs.interrupting import signals_as_hurry
 from iacq.adapters.programs.stopping import Stopping
 from iacq.adapters.programs.supervised_program import Program, Restarts, SupervisedProgram
@@ -45,7 +44,7 @@ class Foreground:
         self._orders: queue.SimpleQueue[tuple[tuple[Program, ...], Future[None]]] = queue.SimpleQueue()
         self._door = threading.Lock()  # between an order and the thread's end
         self._closed = False
-        self._wake = -1  # eventfd
+        self._bell = Bell()
         self._stopping = False
         self._hurries = 0
         self._hurries_of_others = 0  # that were meant for groups that have stopped
@@ -56,7 +55,7 @@ class Foreground:
     def __enter__(self) -> Self:
         """Take the lock of HOME. Raises Conflict if another `iacq up` has it."""
         self._lock.acquire()
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._bell.hang()
         self._thread.start()
         return self
 
@@ -73,7 +72,7 @@ class Foreground:
             if self._closed:
                 raise Unavailable("it is stopped, and starts nothing any more", code="stopping")
             self._orders.put((programs, done))
-        self._ring()
+        self._bell.ring()
         done.result()
 
     def wait(self, timeout: float | None = None) -> None:
@@ -92,7 +91,7 @@ class Foreground:
     def hurry(self) -> None:
         """Send what is being stopped SIGTERM once more; the next time SIGKILL. Safe in a signal handler."""
         self._hurries += 1
-        self._ring()
+        self._bell.ring()
 
     def stop(self, meanwhile: Callable[[], object] = lambda: None) -> None:
         """Stop all in reverse order, each within its grace, and release the lock. May be called again.
@@ -100,21 +99,16 @@ class Foreground:
         Called in the main thread, a further ^C or SIGTERM during it means `hurry()`. meanwhile: called once they were
         told to stop.
         """
-        if self._wake < 0:
+        if not self._bell.hangs:
             return
         with signals_as_hurry(self.hurry):
             self._stopping = True
-            self._ring()
+            self._bell.ring()
             meanwhile()
             while self._thread.is_alive():
                 self._thread.join(_GLANCE)
-            wake, self._wake = self._wake, -1
-        os.close(wake)
+            self._bell.take_down()
         self._lock.release()
-
-    def _ring(self) -> None:
-        if self._wake >= 0:
-            os.eventfd_write(self._wake, 1)
 
     def _children(self) -> list[SupervisedProgram]:
         return [child for group in self._groups for child in group]
@@ -197,14 +191,7 @@ class Foreground:
 
     def _sleep(self, children: Iterable[SupervisedProgram], until: float) -> None:
         """Sleep until one of the children ends, somebody rings, or it is `until` (infinite: never)."""
-        poll = select.poll()
-        poll.register(self._wake, select.POLLIN)
-        for child in children:
-            if child.descriptor is not None:
-                poll.register(child.descriptor, select.POLLIN)
-        poll.poll(None if until == math.inf else max(0.0, until - time.monotonic()) * 1000 + 1)
-        with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._wake)
+        self._bell.sleep((child.descriptor for child in children), until - time.monotonic())
 
     def _tell(self, text: str) -> None:
         with contextlib.suppress(OSError):  # the terminal may be gone; what runs is more important
