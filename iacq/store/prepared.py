@@ -1,7 +1,7 @@
 """Statements that a connection of PostgreSQL keeps prepared: parsed once, planned once if one plan suits all values.
 
-Of the look at a long queue PostgreSQL takes 5 ms to parse and plan and 0.5 ms to execute. psycopg2 prepares nothing by
-itself; psycopg 3 does, but cannot send BEGIN along with a statement, nor bound the wait for an answer.
+Of the look at a long queue PostgreSQL took 5 ms to parse and plan and 0.5 ms to execute. psycopg2 prepares nothing by
+itself; psycopg 3 does, but needs a third more of the client's processor time and cannot send BEGIN along.
 
 A statement that was used a few times is prepared when its connection is next outside of a transaction: one that
 PostgreSQL refuses to prepare then does no harm, and is sent as it is for as long as the connection lasts.
