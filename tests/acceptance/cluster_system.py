@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from iacq import messages
 from iacq.adapters.terraform import workshop
@@ -52,17 +52,12 @@ class ClusterSystem(System):
         shared = self.cluster.root / "shared" / "var" / "lib" / "iacq" / "home"
         self._of_pods = load({**self.environment, "IACQ_HOME": str(shared)}, home)
 
-    def __enter__(self) -> Self:
-        try:
-            self.cluster.__enter__()
-            self.broker.start()
-            self.database.run(pools.set_policy, DEFAULT_POOL, PoolPolicy(max_pods=0, slots_per_pod=_SLOTS))
-            self.start_control()
-            self.wait_ready()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+    def _begin(self) -> None:
+        self.cluster.__enter__()
+        self.broker.start()
+        self.database.run(pools.set_policy, DEFAULT_POOL, PoolPolicy(max_pods=0, slots_per_pod=_SLOTS))
+        self.start_control()
+        self.wait_ready()
 
     def __exit__(self, *_: object) -> None:
         super().__exit__()

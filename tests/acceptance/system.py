@@ -78,15 +78,18 @@ class System:
 
     def __enter__(self) -> Self:
         try:
-            self.broker.start()
-            self.database.run(pools.set_policy, "default", PoolPolicy(max_pods=1, slots_per_pod=self.slots))
-            self.start_control()
-            self.start_agent()
-            self.wait_ready()
+            self._begin()
         except BaseException:
             self.__exit__()
             raise
         return self
+
+    def _begin(self) -> None:
+        self.broker.start()
+        self.database.run(pools.set_policy, "default", PoolPolicy(max_pods=1, slots_per_pod=self.slots))
+        self.start_control()
+        self.start_agent()
+        self.wait_ready()
 
     def __exit__(self, *_: object) -> None:
         pids = {pid for name in self.programs for pid in self.family(name)}

@@ -4,7 +4,6 @@ import contextlib
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
 
 from iacq.domain.slot import PodStatus
 from iacq.domain.workspace import DEFAULT_POOL, Workspace
@@ -60,20 +59,15 @@ class Plant(System):
         self.ledger.touch()
         self.has_disk = False  # of its own, which may be filled
 
-    def __enter__(self) -> Self:
-        try:
-            self._mount()
-            self.broker.start()
-            for name, change in POOLS.items():
-                self.client.create_pool(name, change)
-            for name in PROGRAMS:
-                self.launch(name)
-            self._make_workspaces()
-            wait_until(self.is_whole, 120, "the pods are there")
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
+    def _begin(self) -> None:
+        self._mount()
+        self.broker.start()
+        for name, change in POOLS.items():
+            self.client.create_pool(name, change)
+        for name in PROGRAMS:
+            self.launch(name)
+        self._make_workspaces()
+        wait_until(self.is_whole, 120, "the pods are there")
 
     def __exit__(self, *_: object) -> None:
         super().__exit__()
