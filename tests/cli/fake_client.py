@@ -7,11 +7,12 @@ from typing import Any
 from iacq.client import LogLine
 from iacq.domain import transitions
 from iacq.domain.queueing import Waiting
-from iacq.domain.run import Changes, Phase, Run, RunType, StartTier, Status, WarmupStatus
+from iacq.domain.run import Changes, Phase, Run, RunType, StartTier, Status
 from iacq.domain.workspace import Workspace
 from iacq.errors import Conflict, NotFound, WaitTimeout
 from iacq.services import views
 from iacq.services.evidence import Evidence
+from tests import samples
 
 HASH = "0a1b2c3d4e5f" + "0" * 52
 TIMINGS = {"plan": {"init": 1234, "terraform": 300}, "apply": {"init": 0, "terraform": 200}}
@@ -19,25 +20,7 @@ TIMINGS = {"plan": {"init": 1234, "terraform": 300}, "apply": {"init": 0, "terra
 
 def make_run(**changed: Any) -> Run:
     """Build a run of workspace `net`."""
-    values: dict[str, Any] = dict.fromkeys(field.name for field in dataclasses.fields(Run))
-    values |= {
-        "id": 42,
-        "workspace": "net",
-        "run_type": RunType.PLAN_AND_APPLY,
-        "status": Status.PENDING,
-        "pool": "default",
-        "priority": 0,
-        "auto_apply": False,
-        "requested_by": "alice",
-        "attempt": 0,
-        "tries": 0,
-        "fence": 0,
-        "warmup_status": WarmupStatus.NONE,
-        "warmup_retries": 0,
-        "created_at": 1_700_000_000_000,
-        "timings": {},
-    }
-    return Run(**{**values, **changed})
+    return samples.run(**{"id": 42, "workspace": "net", "created_at": 1_700_000_000_000, **changed})
 
 
 class FakeClient:
