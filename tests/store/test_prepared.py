@@ -1,8 +1,6 @@
 """Statements that a connection of PostgreSQL keeps prepared."""
 
 import contextlib
-import socket
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +10,7 @@ import sqlalchemy as sa
 from iacq.errors import Unavailable
 from iacq.store import prepared
 from iacq.store.session import Database, Transaction
+from tests.proxy import Proxy
 from tests.store.world import World
 
 TWICE = sa.text("SELECT CAST(:number AS double precision) * 2")
@@ -109,31 +108,16 @@ def test_a_connection_keeps_a_bounded_number(database: Database, monkeypatch: py
 
 
 def test_behind_a_pooler_nothing_is_prepared(postgres_world: World) -> None:
-    with _pooler(postgres_world.url) as url, contextlib.closing(Database(url, pool_size=1)) as database:
+    """Like PgBouncer, this one names a process of its own when a connection is made."""
+    with (
+        Proxy(postgres_world.url, change=_name_another_process) as pooler,
+        contextlib.closing(Database(pooler.url, pool_size=1)) as database,
+    ):
         for number in (1, 2, 3):
             assert database.read(twice, number) == 2 * number
         assert not database.read(held)
 
 
-@contextlib.contextmanager
-def _pooler(url: str) -> Iterator[str]:
-    """Stand between: like PgBouncer, it names a process of its own when a connection is made."""
-    parts = sa.make_url(url)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        threading.Thread(target=_serve, args=(server, (parts.host, parts.port)), daemon=True).start()
-        yield parts.set(port=server.getsockname()[1]).render_as_string(hide_password=False)
-
-
-def _serve(server: socket.socket, address: Any) -> None:
-    client, _ = server.accept()
-    backend = socket.create_connection(address)
-    threading.Thread(target=_pass_on, args=(client, backend), daemon=True).start()
-    _pass_on(backend, client, key=b"K\0\0\0\x0c")
-
-
-def _pass_on(source: socket.socket, target: socket.socket, *, key: bytes = b"") -> None:
-    """Until one of them hangs up; a process number behind `key` becomes another one."""
-    with source, target, contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            head, found, tail = data.partition(key) if key else (data, b"", b"")
-            target.sendall(head + found + (b"\0\0\0\x01" + tail[4:] if found else b""))
+def _name_another_process(data: bytes) -> bytes:
+    head, key, tail = data.partition(b"K\0\0\0\x0c")  # BackendKeyData
+    return head + key + b"\0\0\0\x01" + tail[4:] if key else data
