@@ -142,7 +142,7 @@ class Settings:
     )
     metrics_address: str | None = _setting(
         None,
-        "where control worker and agent serve /metrics and /healthz, as host:port; none or off: nowhere",
+        "where control worker, agent and beat serve metrics and health pages, as host:port; none or off: nowhere",
         optional_endpoint,
     )
     database_timeout: float = _setting("15s", "how long an answer of PostgreSQL is awaited", positive_duration)
@@ -164,7 +164,7 @@ class Settings:
     )
     lease: float = _setting("45s", "how long a claim holds without renewal", duration)
     renew: float = _setting("15s", "how often it is renewed", duration)
-    lease_confirm: float = _setting("20s", "apart are the two looks that judge a lease lost", duration)
+    lease_confirm: float = _setting("20s", "time between the two looks that judge a lease lost", duration)
     heartbeat: float = _setting("5s", "how often an agent says it is there", duration)
     pod_start_timeout: float = _setting("2m", "after which a pod that has not registered is given up", duration)
     agent_offline: float = _setting("30s", "silence after which an agent gets no work", duration)
@@ -178,7 +178,11 @@ class Settings:
         "how long an apply may go on in a pool that froze, 0: it is interrupted at once; none: APPLY_TIMEOUT",
         duration,
     )
-    stop_grace: float = _setting("30s", "how long a stopping pod lets running phases end", duration)
+    stop_grace: float = _setting(
+        "30s",
+        "from telling a pod to stop to its end; in the last half, two minutes at most, terraform is interrupted",
+        duration,
+    )
     plan_expires: float = _setting("7d", "after which an unconfirmed plan is discarded", positive_duration)
     reserve_for: float = _setting("24h", "how long a slot is kept for an unconfirmed plan", duration)
     pod_idle_grace: float = _setting("5m", "how long an idle pod is kept, in pools that say nothing else", duration)
@@ -192,7 +196,7 @@ class Settings:
     log_keep: float = _setting("30d", "how long the log of an ended run is kept", positive_duration)
     run_keep: float = _setting(
         "90d",
-        "how long an ended run is kept, with its diff and its events; then its idempotency key is free again",
+        "how long an ended run is kept, with its diff and its events; after that its idempotency key may be used again",
         positive_duration,
     )
     state_keep: int = _setting("100", "how many of the newest versions of a managed state are kept", positive_count)

@@ -17,11 +17,12 @@ from iacq.adapters import keys
 from iacq.adapters.broker import program as broker_program
 from iacq.adapters.sources import git_repository
 from iacq.bootstrap import schema, terraform_checks
+from iacq.domain.slot import PodStatus
 from iacq.errors import IacqError, Unavailable
 from iacq.services import views
 from iacq.services.core import Core
 from iacq.settings import Settings
-from iacq.store import pods, workspaces
+from iacq.store import pods, pools, workspaces
 
 _UP = "start `iacq up` (or `iacq worker control`)"
 
@@ -36,16 +37,22 @@ class Finding:
     hint: str | None = None  # what to do about it
 
 
+_OF_TERRAFORM: Mapping[str, Callable[[Settings], str]] = {
+    "terraform": terraform_checks.default,
+    "versions": terraform_checks.versions,
+    "environment": terraform_checks.environment,
+    "cli_config": terraform_checks.cli_config,
+    "providers": terraform_checks.providers,
+    "ca_files": terraform_checks.ca_files,
+}
+"""What a machine needs that runs terraform. In a cluster it runs in the agents' image."""
+
+
 def look(settings: Settings) -> Iterator[Finding]:
     """Look at everything in turn; what is wrong with one thing does not hide the next."""
     looks: dict[str, Callable[[Settings], str]] = {
         "python": _python,
-        "terraform": terraform_checks.default,
-        "versions": terraform_checks.versions,
-        "environment": terraform_checks.environment,
-        "cli_config": terraform_checks.cli_config,
-        "providers": terraform_checks.providers,
-        "ca_files": terraform_checks.ca_files,
+        **({} if settings.pod_runtime == "kubernetes" else _OF_TERRAFORM),
         "home": _home,
         "keys": _keys,
         "disk": _disk,
@@ -136,10 +143,17 @@ def _control(settings: Settings) -> str:
 
 def _pods(settings: Settings) -> str:
     with _core(settings) as core:
-        online = [pod.name for pod in core.database.read(pods.listed) if pod.status == "online"]
-    if not online:
-        raise Unavailable("no pod is online", hint="start `iacq up` (or `iacq worker agent`)")
-    return f"{', '.join(online)} online"
+        online = [pod.name for pod in core.database.read(pods.listed) if pod.status == PodStatus.ONLINE]
+        policies = [pool.policy for pool in core.database.read(pools.listed)]
+    if online:
+        return f"{', '.join(online)} online"
+    if settings.pod_runtime != "none" and not policies:
+        raise Unavailable(
+            "there is no pool, and so no pod", hint="`iacq pool create default --max 4` (`iacq up` makes one by itself)"
+        )
+    if settings.pod_runtime != "none" and any(policy.max_pods > policy.min_pods == 0 for policy in policies):
+        return "none is online; one starts when a run needs it"
+    raise Unavailable("no pod is online", hint="start `iacq up` (or `iacq worker agent`)")
 
 
 def _git(settings: Settings) -> str:

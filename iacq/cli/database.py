@@ -18,7 +18,7 @@ from iacq.store.inspecting import Findings
 
 @click.group(cls=Group)
 def db() -> None:
-    """Bring the database to the present schema, or check it."""
+    """Bring the database to the present schema, check it, or seal it with a new key."""
 
 
 @db.command(cls=Command, example="iacq db upgrade --sql > upgrade.sql")

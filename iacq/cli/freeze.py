@@ -12,7 +12,7 @@ from iacq.cli.app import App
 from iacq.cli.command import Command, Group, pass_app
 from iacq.domain.freeze import wording
 from iacq.domain.freeze.windows import OneOff, Recurring, Window
-from iacq.errors import Conflict, InvalidInput
+from iacq.errors import Conflict, InvalidInput, NotFound
 from iacq.services import freeze_changes, freeze_views
 from iacq.services.freeze_changes import DEFAULT_ZONE, NewWindow
 from iacq.services.freeze_views import Preview, Shown
@@ -63,7 +63,7 @@ def remove(app: App, pool: str, name: str) -> None:
 @click.argument("pool", metavar="[POOL]", required=False)
 @pass_app
 def list_freezes(app: App, pool: str | None) -> None:
-    """List what freezes each pool, and of one pool who changed it last."""
+    """List what freezes each pool; with POOL also who changed what, when and why."""
     found = app.client.freezes(pool)
     if app.as_json:
         output.emit([freeze_views.pool_to_json(shown) for shown in found])
@@ -190,7 +190,10 @@ def bypass(app: App, pool: str | None, every: bool, reason: str, until: str, zon
 def _pools(app: App, pool: str | None, *, every: bool) -> Sequence[str]:
     if (pool is None) is not every:
         raise InvalidInput("say which pools", field="pool", hint="name one, or give --all")
-    return [pool] if pool is not None else [shown.pool.pool for shown in app.client.freezes()]
+    found = [pool] if pool is not None else [shown.pool.pool for shown in app.client.freezes()]
+    if not found:
+        raise NotFound("there is no pool", field="--all", hint="`iacq pool create default --max 4` makes one")
+    return found
 
 
 def _show(app: App, changed: Sequence[PoolFreezes]) -> None:

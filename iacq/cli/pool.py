@@ -25,7 +25,7 @@ _OPTIONS = (
     click.option("--max", "max_pods", type=int, metavar="N", help="Pods that there are at most."),
     click.option("--slots", "slots_per_pod", type=int, metavar="N", help="Runs that a pod does at once."),
     click.option("--headroom", type=int, metavar="N", help="Slots to keep free beside those in use."),
-    click.option("--idle-grace", metavar="TIME", help="How long an idle pod is kept."),
+    click.option("--idle-grace", metavar="TIME", help="How long an idle pod is kept, for example 10m."),
     click.option(
         "--template", metavar="FILE", help="YAML or JSON: what its pods are like (docs/fleet.md); - is stdin."
     ),
@@ -141,7 +141,7 @@ def delete(app: App, name: str) -> None:
 
 @click.command(cls=Command, example="iacq scale default --explain")
 @_argument
-@click.option("--explain", is_flag=True, help="Also from what that follows: the rule with its numbers, and each limit.")
+@click.option("--explain", is_flag=True, help="Also say why: the rule with its numbers, and each limit.")
 @pass_app
 def scale(app: App, name: str, explain: bool) -> None:
     """Show how many pods a pool should have now, and what will be done. Nothing is changed."""

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+from click.exceptions import NoArgsIsHelpError
 
 import iacq
-from iacq.cli import failing, spelling
+from iacq.cli import failing, output, spelling
 from iacq.cli.app import App
 from iacq.cli.catalogue import SECTIONS
 from iacq.cli.command import LazyGroup
@@ -41,6 +42,9 @@ class Root(LazyGroup):
         app.hear_warnings()
         try:
             result = super().main(words, prog_name or "iacq", complete_var, standalone_mode=False, obj=app, **extra)
+        except NoArgsIsHelpError as error:  # a group without a command
+            output.note(error.format_message())
+            sys.exit(2)
         except Exception as error:
             if sys.flags.dev_mode:
                 raise

@@ -18,9 +18,11 @@ from iacq.domain.run import Status
     type=click.Choice([status.value for status in Status]),
     multiple=True,
     metavar="STATUS",
-    help="Only runs in this state.",
+    help=f"Only runs in this state: {', '.join(Status)}.",
 )
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, metavar="N")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="At most so many."
+)
 @pass_app
 def list_runs(app: App, workspace: str | None, statuses: tuple[str, ...], limit: int) -> None:
     """List runs, newest first."""

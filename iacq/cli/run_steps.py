@@ -90,7 +90,7 @@ def cancel(app: App, run_id: int, force: bool) -> None:
 
 @click.command(cls=Command, example="iacq run resolve 42 --applied --comment 'all three subnets exist'")
 @options.run_argument
-@click.option("--applied/--failed", "applied", default=None, help="How the apply ended.")
+@click.option("--applied/--failed", "applied", default=None, help="How the apply ended: one of the two.")
 @click.option("--comment", required=True, metavar="TEXT", help="How you know.")
 @click.option("--force", is_flag=True, help="Although its terraform may still be alive: two applies could meet.")
 @pass_app

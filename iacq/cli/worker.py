@@ -28,7 +28,14 @@ def worker() -> None:
     metavar="POOL",
     help="Its pool [env: POOL_ID].",
 )
-@click.option("--slots", type=click.IntRange(1, 100), default=DEFAULT_SLOTS, show_default=True, metavar="N")
+@click.option(
+    "--slots",
+    type=click.IntRange(1, 100),
+    default=DEFAULT_SLOTS,
+    show_default=True,
+    metavar="N",
+    help="Runs that it does at once.",
+)
 @pass_app
 def agent(app: App, pod_name: str, pool: str, slots: int) -> None:
     """Run a pod: its agent, its slots, its housekeeping node."""

@@ -37,8 +37,8 @@ _CONTENT = (
     click.option("--git", metavar="URL", help="Or a git repository; fetched by the slot at each plan."),
     click.option("--ref", metavar="REF", help="Of --git: branch, tag or full commit id; '' is its default branch."),
     click.option("--subdir", metavar="DIR", help="Of the root module in the source; '' is its root."),
-    click.option("--pool", metavar="POOL", help=f"Where it runs; default {DEFAULT_POOL}."),
-    click.option("--auto-apply/--no-auto-apply", default=None, help="Confirm every plan by itself."),
+    click.option("--pool", metavar="POOL", help=f"Pool that it runs in; a new one: {DEFAULT_POOL}."),
+    click.option("--auto-apply/--no-auto-apply", default=None, help="Apply every plan without asking."),
     click.option("--var", "variables", metavar="K=V", multiple=True, help="A variable."),
     click.option("--var-file", "var_files", metavar="FILE", multiple=True, help="Variables, read at each run."),
     click.option(

@@ -38,7 +38,7 @@ def _described(kind: str, labels: str, meaning: str) -> Described:
 
 
 CATALOGUE: dict[str, Described] = {
-    "iacq_database_up": _described(GAUGE, "", "1 if the database answered, else 0 and nothing below is there"),
+    "iacq_database_up": _described(GAUGE, "", "1 if the database answered, else 0, and nothing that is in it is told"),
     "iacq_scrape_seconds": _described(GAUGE, "", "how long the database took to answer all this, in seconds"),
     "iacq_runs_ended_total": _described(COUNTER, "pool type status", "runs that ended, by how"),
     "iacq_apply_starts_total": _described(
@@ -53,7 +53,7 @@ CATALOGUE: dict[str, Described] = {
     "iacq_runs_waiting_oldest_seconds": _described(
         GAUGE, "pool reason", "age of the oldest of them since it was enqueued or confirmed, in seconds"
     ),
-    "iacq_pods": _described(GAUGE, "pool status", "pods: online, draining, offline"),
+    "iacq_pods": _described(GAUGE, "pool status", "pods: starting, online, draining, deleting, offline"),
     "iacq_pods_desired": _described(GAUGE, "pool", "pods that the pool should have now"),
     "iacq_pods_needed": _described(GAUGE, "pool", "the same without its minimum and maximum, and without freezes"),
     "iacq_pool_frozen": _described(GAUGE, "pool", "1 while nothing is dispatched or claimed there, else 0"),
@@ -64,7 +64,7 @@ CATALOGUE: dict[str, Described] = {
     "iacq_control_silent_seconds": _described(GAUGE, "", "since a control worker last did something; absent: never"),
     "iacq_beat_silent_seconds": _described(GAUGE, "", "since a control worker last heard beat; absent: never"),
     "iacq_messages_refused_total": _described(
-        COUNTER, "reason", "of a worker: messages that were none of iacq's, since the process began"
+        COUNTER, "reason", "of a worker: messages that it did not take, by why, since the process began"
     ),
     "iacq_agent_silent_seconds": _described(GAUGE, "", "of an agent: since its last heartbeat was written"),
     "iacq_work_free_bytes": _described(GAUGE, "", "of an agent: free space where its slots work"),

@@ -20,6 +20,7 @@ _NOT_OF_POD = {
 _NOT_OF_WORKER = {
     "lifecycle": "iacq stops the agent itself, within IACQ_STOP_GRACE",
     "livenessProbe": "it would end an apply: the heartbeat tells whether an agent lives",
+    "startupProbe": "it could end an agent that adopts an apply: IACQ_POD_START_TIMEOUT bounds the start",
     "restartPolicy": "a container that ended is proof that nothing of it lives",
     "restartPolicyRules": "a container that ended is proof that nothing of it lives",
     "workingDir": "iacq sets it",

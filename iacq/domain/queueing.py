@@ -46,6 +46,7 @@ class Surroundings:
     ahead: Run | None  # the next state-changing run of the workspace that is pending, if it is another one
     free_slots: int  # of the pool, open
     pods: int  # online pods of the pool
+    has_pool: bool  # somebody created it, or an agent of it registered
     control_seen: bool  # a control worker answered lately
     control_protocol: int | None  # the newest that those speak (`versions`); None: none was seen
     pods_protocol: int | None  # the newest that online pods of the pool speak; None: none is online
@@ -193,6 +194,9 @@ def _capacity(run: Run, around: Surroundings) -> Waiting:
     if around.failing is not None:
         text = f"the last pod failed: {around.failing.reason}; the next one is tried at "
         return Waiting(code="pods_fail", text=text + _clock(around.failing.retry_at))
+    if not around.has_pool:
+        text = f"there is no pool {run.pool}: `iacq pool create {run.pool} --max N`, or start agents for it"
+        return Waiting(code="no_agent", text=text)
     if around.pods == 0:
         return Waiting(code="no_agent", text="no pod is online yet")
     if around.full_slots:

@@ -67,6 +67,7 @@ def _capacity(tx: Transaction) -> Callable[[str], dict[str, Any]]:
         return {
             "free_slots": free.get(pool, 0),
             "pods": int(numbers.get((pool, PodStatus.ONLINE), 0)),
+            "has_pool": found is not None,
             "pods_protocol": newest.get(pool),
             "starting_since": since,
             "starting_reason": reason,

@@ -188,6 +188,35 @@ def test_doctor_without_a_system_is_5_and_says_what_to_do(iacq, network):
         assert "iacq up" in found[name]["hint"]
 
 
+def test_a_group_without_a_command_shows_its_help(iacq):
+    for words in ([], ["run"], ["freeze"]):
+        result = iacq(None, *words)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr.startswith("Usage: iacq")
+
+
+def test_nothing_is_frozen_where_there_is_no_pool(iacq):
+    result = iacq(None, "freeze", "now", "--all", "--reason", "incident")
+    assert result.exit_code == 3
+    assert "iacq pool create" in result.stderr
+
+
+def test_doctor_knows_that_pods_come_when_they_are_needed(iacq, network):
+    def pods() -> dict[str, object]:
+        return {one["name"]: one for one in json.loads(iacq(None, "doctor", "--json").stdout)["checks"]}["pods"]
+
+    assert "iacq pool create" in str(pods()["hint"])
+    assert iacq(None, "pool", "create", "default", "--min", "0", "--max", "2").exit_code == 0
+    assert pods()["ok"]
+    assert iacq(None, "pool", "update", "default", "--min", "1").exit_code == 0
+    assert not pods()["ok"]
+
+
+def test_doctor_does_not_look_for_terraform_where_pods_are_those_of_a_cluster(iacq):
+    result = iacq(None, "doctor", "--json", env={"IACQ_POD_RUNTIME": "kubernetes", "IACQ_KUBECONFIG": "/no/config"})
+    assert "terraform" not in {check["name"] for check in json.loads(result.stdout)["checks"]}
+
+
 def test_doctor_finds_a_missing_terraform(iacq):
     result = iacq(None, "doctor", env={"IACQ_TERRAFORM": "/no/terraform"})
     assert result.exit_code == 5

@@ -155,6 +155,7 @@ def of_worker(**fields: Any) -> dict[str, Any]:
         (of_worker(command=["sh"]), r"sets spec.containers\[worker\].command"),
         (of_worker(args=["--slots", "9"]), r"sets spec.containers\[worker\].args"),
         (of_worker(livenessProbe={}), "would end an apply"),
+        (of_worker(startupProbe={}), "could end an agent"),
         (of_worker(lifecycle={}), "lifecycle"),
         (of_worker(env=[{"name": "POOL_ID", "value": "x"}]), r"sets spec.containers\[worker\].env\[POOL_ID\]"),
         (of_worker(env=[{"name": "IACQ_ENCRYPTION_KEYS", "value": "x"}]), "IACQ_ENCRYPTION_KEYS"),

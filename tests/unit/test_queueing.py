@@ -15,6 +15,7 @@ CALM: dict[str, Any] = {
     "ahead": None,
     "free_slots": 1,
     "pods": 1,
+    "has_pool": True,
     "control_seen": True,
     "control_protocol": 1,
     "pods_protocol": 1,
@@ -48,6 +49,7 @@ def code(status: Status, *, run_type: RunType = RunType.PLAN_AND_APPLY, **around
         (Status.CONFIRMED, {"ahead": AHEAD}, "claim"),
         (Status.PENDING, {"control_seen": False, "pods": 0}, "no_control"),
         (Status.PENDING, {"pods": 0, "free_slots": 0}, "no_agent"),
+        (Status.PENDING, {"pods": 0, "free_slots": 0, "has_pool": False}, "no_agent"),
         (Status.PENDING, {"free_slots": 0}, "no_free_slot"),
         (Status.CONFIRMED, {"free_slots": 0}, "no_free_slot"),
         (Status.PENDING, {"free_slots": 0, "full_slots": 2, "maximum": 1}, "disk_full"),
@@ -101,6 +103,7 @@ def test_sentences_name_who_and_what() -> None:
     assert "iacq show 7" in text(active=INTERRUPTED)
     assert "run 8 (pending)" in text(ahead=AHEAD)
     assert "iacq up" in text(control_seen=False)
+    assert "iacq pool create default --max" in text(free_slots=0, pods=0, has_pool=False)
     assert "maximum of 2 pods" in text(free_slots=0, maximum=2)
     assert "run 9 goes first" in text(free_slots=0, overtaken_by=9)
     assert text(free_slots=0, starting_since=3_661_000).endswith("since 01:01:01 UTC")
