@@ -65,7 +65,7 @@ def _listen(worker: SlotWorker, bell: int) -> None:
         elif worker.core.clock.monotonic() - heard >= _IDLE:
             heard = worker.core.clock.monotonic()
             _quietly(_rest, worker)
-        if owed:
+        if owed or worker.look_again:
             owed = not _quietly(_answer, worker)
         if worker.keeper.gone and worker.lock.acquire(blocking=False):
             # Idle, and without a keeper it can start nothing: its successor gets a new one.

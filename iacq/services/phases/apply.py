@@ -50,8 +50,13 @@ def _refused(ctx: PhaseContext) -> None:
     """Do what was asked meanwhile: cancel, or stop for a freeze. Raises LeaseLost if the run is not ours any more."""
     if ctx.persist(lambda: ctx.core.database.attempt(owning.cancel_before_effects, ctx.hold)) is not None:
         return
-    if not give_back(ctx, Cause.FROZEN, counted=False):
+    if not give_back_frozen(ctx):
         raise LeaseLost
+
+
+def give_back_frozen(ctx: PhaseContext) -> bool:
+    """Give the run back because its pool froze; the freeze may have been lifted since. Tells whether it was ours."""
+    return give_back(ctx, Cause.FROZEN, counted=False) or give_back(ctx, Cause.STOPPED, counted=False)
 
 
 def give_back(ctx: PhaseContext, cause: Cause, *, counted: bool = True) -> bool:

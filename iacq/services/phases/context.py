@@ -52,6 +52,7 @@ class SlotWorker:
     jobs: Path  # directory of the keeper's job directories
     lease: Lease | None = None  # of the phase that runs now
     kept_inputs: tuple[int, Inputs] | None = None  # run, and what it was enqueued with: its apply needs it again
+    look_again: bool = False  # a phase left without having told how it ended: what it left is to be settled
     stop_at: float | None = None  # monotonic seconds when a running phase is interrupted; None: nobody asked to stop
     lock: threading.Lock = field(default_factory=threading.Lock)  # one of: a phase, settling what a predecessor left
     threads: Executor = field(default_factory=_attendants)  # for lease, log and state: starting one takes a millisecond
@@ -170,20 +171,27 @@ class PhaseContext:
         [stored] = self.store_all({kind: plain})
         return stored
 
+    def keep(self, kind: str, plain: bytes) -> Artifact:
+        """Store what an apply left, as `store` does; waits until there is room for it."""
+        return self.persist(lambda: self.store(kind, plain), whatever_is_away=True)
+
     def store_all(self, plain: Mapping[str, bytes]) -> list[Artifact]:
         """Store what belongs together, by kind, as `store` does."""
         return self.persist(
             lambda: store_artifacts(self.core, self.run.workspace, self.run.id, plain, version=self.hold.fence)
         )
 
-    def persist(self, report: Callable[[], T]) -> T:
-        """Do what must reach the database, however long it is away. What there is to report is on the disk as well."""
+    def persist(self, report: Callable[[], T], *, whatever_is_away: bool = False) -> T:
+        """Do what must reach the database, however long it is away. What there is to report is on the disk as well.
+
+        whatever_is_away: wait for everything else too, as for room where artifacts are stored.
+        """
         wait = _FIRST_RETRY
         while True:
             try:
                 return report()
             except Unavailable as error:
-                if error.code != DATABASE_UNAVAILABLE:
+                if error.code != DATABASE_UNAVAILABLE and not whatever_is_away:
                     raise
                 logger.warning("will be reported later: %s", error.message, extra=log.ids(run=self.run.id))
                 self.core.clock.sleep(wait)

@@ -54,11 +54,8 @@ def follow(ctx: PhaseContext, directory: Path, effects_fence: int) -> None:
 
 
 def continue_apply(ctx: PhaseContext, directory: Path, effects_fence: int) -> None:
-    """Follow the apply of a process that died, in the directory where it runs."""
+    """Follow the apply of a process that died, in the directory (`ctx.tree`) where it runs."""
     ctx.managed = ctx.run.planned_state is not None
-    ctx.tree = remains.tree_of(ctx.worker.workshop, ctx.run, effects_fence)
-    if ctx.tree is None:
-        raise PhaseFailed("the directory of the running apply is gone", code="directory_gone")
     ctx.timings = dict(ctx.run.timings.get("apply", {}))
     try:
         ctx.learn_secrets()
@@ -96,7 +93,7 @@ def _errored_state(ctx: PhaseContext, directory: Path) -> list[Artifact]:
     found = remains.errored_state(ctx.directory.tree, directory)
     if found is None:
         return []
-    kept = [ctx.store(states.ERRORED, found)]
+    kept = [ctx.keep(states.ERRORED, found)]
     ctx.log.write(f"✗ {remains.errored_text(ctx.run, managed=ctx.managed)}")
     return kept
 
@@ -183,7 +180,7 @@ def _outputs(ctx: PhaseContext, outcome: Outcome) -> list[Artifact]:
     """Keep the outputs as terraform printed them, where no managed state has them."""
     if ctx.managed or outcome.returncode != 0:
         return []
-    return [ctx.store("outputs", json.dumps(outcome.progress.outputs).encode())]
+    return [ctx.keep("outputs", json.dumps(outcome.progress.outputs).encode())]
 
 
 class _Report:

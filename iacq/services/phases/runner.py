@@ -58,12 +58,17 @@ def _claim_and_run(worker: SlotWorker, run_id: int, phase: Phase, attempt: int) 
     hold = Hold(run_id=run.id, phase=phase, fence=run.fence, owner=worker.place.owner)
     stage = owning.FIRST_STAGE[phase]
     lease = Lease(core, worker.threads, hold, stage=stage, valid_until=boottime + lease_s)
-    with held(worker, run, lease, began, sealed_secrets) as ctx:
-        try:
-            (_run_plan if phase is Phase.PLAN else _run_apply)(ctx)
-        except LeaseLost:
-            logger.info("the run is not ours any more", extra=log.ids(run=run_id, phase=phase))
-    ended = ctx.ended
+    ended: Run | None = None
+    try:
+        with held(worker, run, lease, began, sealed_secrets) as ctx:
+            try:
+                (_run_plan if phase is Phase.PLAN else _run_apply)(ctx)
+            except LeaseLost:
+                logger.info("the run is not ours any more", extra=log.ids(run=run_id, phase=phase))
+        ended = ctx.ended
+    finally:
+        # A command of it may go on, or have an end that nobody was told: as with what a dead process leaves.
+        worker.look_again = worker.look_again or ended is None
     if ended is None:
         with contextlib.suppress(Unavailable):
             ended = core.database.read(runs.get, run.id)
@@ -153,7 +158,7 @@ def _or_give_back(ctx: PhaseContext, work: Callable[[PhaseContext], T], *, vanis
     except PodStopping:
         apply.give_back(ctx, Cause.STOPPED, counted=False)
     except PoolFrozen:
-        apply.give_back(ctx, Cause.FROZEN, counted=False)
+        apply.give_back_frozen(ctx)
     except NoRoom:
         ctx.persist(ctx.log.flush)
         apply.give_back(ctx, Cause.NO_ROOM, counted=False)

@@ -6,6 +6,8 @@ import threading
 from concurrent.futures import Executor, Future
 from pathlib import Path
 
+from sqlalchemy.exc import IntegrityError
+
 from iacq import log
 from iacq.errors import IacqError, Unavailable
 from iacq.services import states
@@ -64,8 +66,11 @@ class StateWriter:
                 continue
             try:
                 self._store()
-            except Unavailable as error:
-                logger.warning("state not stored: %s", error.message, extra=log.ids(run=self._run_id))
+            except (
+                Unavailable,
+                IntegrityError,
+            ) as error:  # the latter: a commit whose answer was lost is made only now
+                logger.warning("state not stored: %s", type(error).__name__, extra=log.ids(run=self._run_id))
                 continue
             except (IacqError, OSError):
                 continue  # terraform is writing it: the next look sees a whole one

@@ -1,4 +1,5 @@
-"""What a new slot process does about the work of its predecessor, before it takes any of its own.
+"""What a new slot process does about the work of its predecessor, before it takes any of its own; and what a living one
+does about a phase that could not tell how it ended.
 
 Its predecessor may have been killed at any point, and its terraform may live on under the keeper. A living apply is
 adopted; a living plan is killed and its run planned again; what was not started goes back. The slot opens once nothing
@@ -16,6 +17,7 @@ from iacq.domain.transitions import Cause
 from iacq.keeper import files
 from iacq.keeper.files import JobDirectory
 from iacq.messages import BEGIN_WARMUPS, DISPATCH
+from iacq.ports import RunTree
 from iacq.services.phases import ending, remains, runner, warmup
 from iacq.services.phases.context import SlotWorker
 from iacq.services.phases.lease import Lease
@@ -32,6 +34,7 @@ def settle(worker: SlotWorker) -> bool:
     An adopted apply is followed to its end before this returns. Called again while it returns False.
     """
     core, place = worker.core, worker.place
+    worker.look_again = False
     settled = [_settle_job(worker, found) for found in files.list_jobs(worker.jobs)]
     clear = all(settled)
     slot = core.database.read(slots.at, place.pod_name, place.slot_id)
@@ -51,6 +54,8 @@ def _settle_job(worker: SlotWorker, found: JobDirectory) -> bool:
     is_apply = found.step == "apply"
     if is_apply and run is not None and run.effects_fence == found.fence and run.status not in transitions.ENDED:
         return _settle_apply(worker, run, found)
+    if is_apply and run is not None and run.status is Status.APPLYING and run.fence == found.fence:
+        return False  # the point of no return of a dead process may be about to be committed; `owner_gone` decides that
     if launch is not None and files.is_alive(found.path):
         if is_apply:
             return False  # its run was resolved by force; it is not ours to kill
@@ -69,17 +74,21 @@ def _settle_apply(worker: SlotWorker, run: Run, found: JobDirectory) -> bool:
         return worker.keeper.word(found.path, run_id=run.id, fence=found.fence) and _never_started(
             worker, run, found.fence
         )
-    if result is None and not files.is_alive(found.path):
-        # Nobody is left who could tell. Only an interrupted run has nobody who may still tell it.
-        if run.status is not Status.APPLY_INTERRUPTED:
-            return False
-        if worker.core.database.read(slots.held_by, run.id) is None:
-            return True  # its end was proven before, and what it left was kept then
-        return remains.collect(worker, run, found.path, found.fence)
-    return _adopt(worker, run, found.path, found.fence)
+    alive = files.is_alive(found.path)
+    if not alive and run.status is Status.APPLY_INTERRUPTED and not _is_held(worker, run):
+        return True  # its end was proven before, and what it left was kept then
+    tree = remains.tree_of(worker.workshop, run, found.fence)
+    if alive or (result is not None and tree is not None):
+        return tree is not None and _adopt(worker, run, found.path, found.fence, tree)
+    # Nobody is left who could tell all of it. Only an interrupted run has nobody who may still tell it.
+    return run.status is Status.APPLY_INTERRUPTED and remains.collect(worker, run, found.path, found.fence)
 
 
-def _adopt(worker: SlotWorker, run: Run, directory: Path, effects_fence: int) -> bool:
+def _is_held(worker: SlotWorker, run: Run) -> bool:
+    return worker.core.database.read(slots.held_by, run.id) is not None
+
+
+def _adopt(worker: SlotWorker, run: Run, directory: Path, effects_fence: int, tree: RunTree) -> bool:
     core, place = worker.core, worker.place
     began, boottime, lease_s = core.clock.monotonic(), core.clock.boottime(), core.settings.lease
     adopted = core.database.attempt(recovering.adopt, run.id, effects_fence, place, lease_ms=int(lease_s * 1000))
@@ -98,6 +107,7 @@ def _adopt(worker: SlotWorker, run: Run, directory: Path, effects_fence: int) ->
     )
     sealed_secrets = core.database.read(workspaces.secrets_of, run.workspace)
     with runner.held(worker, adopted, lease, began, sealed_secrets) as ctx:
+        ctx.tree = tree
         ctx.log.write(f"Adopted by a new process of slot {place.queue}; terraform went on meanwhile")
         ending.continue_apply(ctx, directory, effects_fence)
     core.ring_control(DISPATCH)
