@@ -160,9 +160,11 @@ def _explained(run: JudgedRun, at: int, journal: Sequence[Entry]) -> bool:
         and (entry.until or at) >= since
         and at - (entry.until or at) <= CONSEQUENCE_MS
     ]
-    if met and _healed(run, at):
-        return True  # a machine may be so busy that a lease ends before the next process adopts the apply
     also = [entry for entry in journal if entry.kind in ABSENCES and entry.at <= at and (entry.until or at) >= since]
+    if _healed(run, at) and (met or any(entry.kind is not Kind.OUTAGE for entry in also)):
+        # A machine may be so busy that a lease ends before the next process adopts the apply, or before its owner, one
+        # of many who waited for SQLite's only writer, gets its turn. Of a long outage that is not said.
+        return True
     return any(entry.kind in LOSES_APPLIES for entry in met) or (bool(met) and len(met) + len(also) > 1)
 
 

@@ -164,6 +164,10 @@ def test_an_interruption_that_heals_needs_less_of_a_reason() -> None:
     by_a_slot = replace(with_last(changes=healed), journal=(fault(Kind.KILL_SLOT),))
     assert judge(by_a_slot).violations() == {}
     assert judge(by_a_slot).applied == 5
+    by_the_database = replace(by_a_slot, journal=(fault(Kind.PAUSE_DATABASE, runs=set()),))
+    assert judge(by_the_database).violations() == {}
+    by_an_outage = replace(by_a_slot, journal=(fault(Kind.OUTAGE, runs=set()),))
+    assert "unexplained" in judge(by_an_outage).violations()
     by_nothing = replace(by_a_slot, journal=(fault(Kind.KILL_SLOT, runs={4}),))
     assert "unexplained" in judge(by_nothing).violations()
 
