@@ -12,7 +12,7 @@ from iacq.domain.slot import Closed, Pod, Slot, SlotStatus
 from iacq.errors import Unavailable
 from iacq.messages import ANSWER, DISPATCH
 from iacq.services.core import Apart, Core
-from iacq.store import counts, participation, pod_lifecycle, pods, runs, slots
+from iacq.store import control, counts, participation, pod_lifecycle, pods, runs, slots
 from iacq.store.protocol import recovering, waiting
 from iacq.store.session import Transaction
 
@@ -24,7 +24,8 @@ class LeaseWatch:
     """What this control process saw expired, and since when on its own monotonic clock.
 
     A lease is lost only if one process saw the same (fence, lease) expired twice, some time apart, with no database
-    error between: an outage or a failover, during which nobody could renew, makes no lease expire.
+    error between: an outage or a failover, during which nobody could renew, makes no lease expire. A server that only
+    answers questions is away too.
     """
 
     seen: dict[int, tuple[int, int | None, float]] = field(default_factory=dict)
@@ -50,6 +51,7 @@ class LeaseWatch:
 def recover(core: Core, watch: LeaseWatch) -> int:
     """Take runs from owners that stopped renewing; returns how many."""
     try:
+        core.database.run(control.beat)  # fails where nobody can renew, though questions may be answered
         expired = core.database.read(recovering.expired_leases)
         lost = watch.confirmed(expired, core.clock.monotonic(), core.settings.lease_confirm)
         taken = [_lose_lease(core, run) for run in lost]
