@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from iacq.domain.freeze.windows import Manual
-from iacq.domain.run import Phase, Run, StartTier, Status
+from iacq.domain.run import Phase, Run, RunType, StartTier, Status
 from iacq.domain.slot import Closed, Slot
 from iacq.store import freezes, pod_lifecycle, pods, workspaces
 from iacq.store.pods import Registration
 from iacq.store.protocol import owning, recovering, waiting, warming
 from iacq.store.session import Transaction
+from tests import samples
 from tests.store.world import AGENT, CLAIM_MS, LEASE_MS, POD, TTL_MS, WARMUP_MS, World, plan_result
 
 S = Status
@@ -102,6 +103,11 @@ def dispatch_other(seen: Seen) -> Step:
 
 def cancel(seen: Seen) -> Step:
     return lambda tx: waiting.cancel(tx, seen.run, by="eve")
+
+
+def move_workspace(seen: Seen) -> Step:
+    moved = samples.workspace(seen.run.workspace, pool="trusted")
+    return lambda tx: workspaces.update(tx, moved, secrets=None)
 
 
 def freeze(_seen: Seen) -> Step:
@@ -396,6 +402,20 @@ PAIRS: dict[str, Pair] = {
     "lock the workspace / dispatch": Pair(
         begin=lambda world: world.at(S.PENDING),
         first=lambda seen: lambda tx: workspaces.lock(tx, "network", by="eve", reason="x"),
+        second=dispatch,
+        in_order=Came(first=True, second=False, status=S.PENDING),
+        reversed=Came(first=True, second=True, status=S.PLAN_QUEUED),
+    ),
+    "move the workspace / dispatch": Pair(
+        begin=lambda world: world.at(S.PENDING),
+        first=move_workspace,
+        second=dispatch,
+        in_order=Came(first=True, second=False, status=S.PENDING),
+        reversed=Came(first=True, second=True, status=S.PLAN_QUEUED),
+    ),
+    "move the workspace / dispatch what changes nothing": Pair(
+        begin=lambda world: world.at(S.PENDING, run_type=RunType.PLAN),
+        first=move_workspace,
         second=dispatch,
         in_order=Came(first=True, second=False, status=S.PENDING),
         reversed=Came(first=True, second=True, status=S.PLAN_QUEUED),

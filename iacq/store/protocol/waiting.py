@@ -51,7 +51,7 @@ def _queue(tx: Transaction, run: Run | Candidate, queue: str, cause: Cause) -> R
         cause,
         run.status,
         target,
-        {"attempt": run.attempt},
+        {"attempt": run.attempt, "pool": run.pool},  # its workspace may have moved to another one meanwhile
         attempt=run.attempt + 1,
         queue=queue,
     )
