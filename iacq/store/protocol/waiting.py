@@ -37,7 +37,8 @@ def dispatch_to_own_slot(tx: Transaction, run: Run | Candidate) -> Doorbell:
     if held is None:
         raise Raced
     queued = _queue(tx, run, held.queue, Cause.DISPATCHED)
-    if slots.take_own(tx, run) is None:
+    taken = slots.take_own(tx, run)
+    if taken is None or taken.queue != held.queue:  # meanwhile it may have lost that one, and be prepared in another
         raise Raced
     freezes.require_open(tx, run.pool)
     return outbox.put(tx, queued, transitions.PHASE_OF[queued.status], held.queue)
