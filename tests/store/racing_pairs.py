@@ -15,6 +15,7 @@ from tests import samples
 from tests.store.world import AGENT, CLAIM_MS, LEASE_MS, POD, TTL_MS, WARMUP_MS, World, plan_result
 
 S = Status
+SILENT_MS = 3_600_000
 Step = Callable[[Transaction], Any]
 
 
@@ -137,6 +138,16 @@ def drain_if_idle(seen: Seen) -> Step:
 
 def drain(seen: Seen) -> Step:
     return lambda tx: pod_lifecycle.drain(tx, POD, reason="by alice")
+
+
+def silent_for_long(world: World) -> Run:
+    run = world.at(S.PENDING)
+    world.clock.advance(SILENT_MS / 1000)
+    return run
+
+
+def forget_pods(seen: Seen) -> Step:
+    return lambda tx: pod_lifecycle.forget_strays(tx, runtime=None, older_than_ms=SILENT_MS)
 
 
 def register(seen: Seen) -> Step:
@@ -357,6 +368,13 @@ PAIRS: dict[str, Pair] = {
         first=drain_if_idle,
         second=dispatch,
         **only(S.PENDING, S.PLAN_QUEUED),
+    ),
+    "dispatch / forget the pod": Pair(
+        begin=silent_for_long,
+        first=dispatch,
+        second=forget_pods,
+        in_order=Came(first=True, second=True, status=S.PLAN_QUEUED),
+        reversed=Came(first=False, second=True, status=S.PENDING),
     ),
     "drain / finish a plan": Pair(
         begin=lambda world: world.at(S.PLANNING),

@@ -17,6 +17,7 @@ from iacq.services.recovering import LeaseWatch
 from iacq.store import pods, runs, slots
 from iacq.store.pods import Registration
 from iacq.store.protocol import recovering as protocol
+from iacq.store.schema import slots as slot_table
 from iacq.store.session import Database
 from iacq.testing.core import make_core
 from iacq.testing.dispatcher import RecordingDispatcher, Rung
@@ -140,6 +141,19 @@ def test_a_slot_that_does_not_claim_is_closed_and_asked(world: World, core: Core
     recovering.check_agents(core)
     assert Rung(queue="pod1.1", task=ANSWER) in dispatcher.rung
     assert world.do(slots.open_again, world.place())
+    world.check()
+
+
+@pytest.mark.parametrize(("status", "back"), [(S.PLAN_QUEUED, S.PENDING), (S.APPLY_QUEUED, S.CONFIRMED)])
+def test_what_is_queued_for_a_slot_that_is_gone_is_taken_back(
+    world: World, core: Core, status: Status, back: Status
+) -> None:
+    world.pod()
+    run = world.at(status)
+    world.do(lambda tx: tx.execute(slot_table.delete().where(slot_table.c.slot_id == 1)))
+    assert recovering.check_agents(core) == 1
+    assert world.run(run.id).status is back
+    assert recovering.check_agents(core) == 0
     world.check()
 
 
