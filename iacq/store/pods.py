@@ -204,9 +204,8 @@ def remove_rows(tx: Transaction, names: Iterable[str]) -> list[str]:
     """Remove pods with their slots, but for those in which a run holds something by now; returns which went."""
     wanted = list(names)
     there = sa.select(slots.c.pod_name, slots.c.run_id).where(slots.c.pod_name.in_(wanted))
-    locked = tx.execute(
-        there.order_by(slots.c.pod_name, slots.c.slot_id).with_for_update()
-    )  # no dispatch comes between
+    in_order = there.order_by(slots.c.pod_name, slots.c.slot_id)
+    locked = tx.execute(in_order.with_for_update())  # a dispatch that takes one of them is waited for, and seen
     kept = {row.pod_name for row in locked if row.run_id is not None}
     gone = [name for name in wanted if name not in kept]
     for column in (slots.c.pod_name, heartbeats.c.pod_name, pods.c.name):
