@@ -107,7 +107,7 @@ def _quietly(job: Callable[[SlotWorker], T], worker: SlotWorker) -> T | None:
         return job(worker)
     except Unavailable as error:
         logger.warning("%s", error.message)
-    except (IacqError, OSError):
+    except Exception:  # whatever it is: this thread, and what waits for it, must not end of it
         logger.exception("this will be tried again")
     return None
 

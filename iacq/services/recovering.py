@@ -12,7 +12,7 @@ from iacq.domain.slot import Closed, Pod, Slot, SlotStatus
 from iacq.errors import Unavailable
 from iacq.messages import ANSWER, DISPATCH
 from iacq.services.core import Apart, Core
-from iacq.store import counts, participation, pod_lifecycle, pods, runs, slots
+from iacq.store import control, counts, participation, pod_lifecycle, pods, runs, slots
 from iacq.store.protocol import recovering, waiting
 from iacq.store.session import Transaction
 
@@ -24,7 +24,8 @@ class LeaseWatch:
     """What this control process saw expired, and since when on its own monotonic clock.
 
     A lease is lost only if one process saw the same (fence, lease) expired twice, some time apart, with no database
-    error between: an outage or a failover, during which nobody could renew, makes no lease expire.
+    error between: an outage or a failover, during which nobody could renew, makes no lease expire. A server that only
+    answers questions is away too.
     """
 
     seen: dict[int, tuple[int, int | None, float]] = field(default_factory=dict)
@@ -50,6 +51,7 @@ class LeaseWatch:
 def recover(core: Core, watch: LeaseWatch) -> int:
     """Take runs from owners that stopped renewing; returns how many."""
     try:
+        core.database.run(control.beat)  # fails where nobody can renew, though questions may be answered
         expired = core.database.read(recovering.expired_leases)
         lost = watch.confirmed(expired, core.clock.monotonic(), core.settings.lease_confirm)
         taken = [_lose_lease(core, run) for run in lost]
@@ -89,9 +91,9 @@ def check_agents(core: Core) -> int:
         held = core.database.run(pods.set_offline, pod.name, pod.agent_id or "")
         logger.warning("agent is silent: offline", extra=log.ids(pod=pod.name))
         changed += settle_slots(core, held)
-    for slot, run in late:
-        with Apart(slot=slot.queue, run=run.id):
-            changed += _take_back(core, slot, run)
+    for run in late:
+        with Apart(slot=run.queue, run=run.id):
+            changed += _take_back(core, run)
     changed += _drain_too_old(core)
     _ask_closed_slots(core)
     if changed:
@@ -110,10 +112,10 @@ def _drain_too_old(core: Core) -> int:
     return changed
 
 
-def _take_back(core: Core, slot: Slot, run: Run) -> bool:
+def _take_back(core: Core, run: Run) -> bool:
     if core.database.attempt(waiting.take_back, run, close_slot=Closed.NOT_ANSWERING) is None:
         return False
-    logger.warning("did not claim in time: closed until it answers", extra=log.ids(slot=slot.queue, run=run.id))
+    logger.warning("did not claim in time: closed until it answers", extra=log.ids(slot=run.queue, run=run.id))
     return True
 
 
@@ -138,15 +140,19 @@ def _settle_slot(core: Core, slot: Slot) -> bool:
     return True
 
 
-def _unheard(tx: Transaction, patience: Patience) -> tuple[list[Pod], list[tuple[Slot, Run]]]:
-    """Return the pods that fell silent, and the slots that do not answer with the runs that wait there."""
+def _unheard(tx: Transaction, patience: Patience) -> tuple[list[Pod], list[Run]]:
+    """Return the pods that fell silent, and the runs that are queued for a slot that does not answer, or is gone."""
     now = counts.now_ms(tx)
     silent = [
         pod for pod in pods.counted_as_there(tx) if agent_health.judge(pod, now=now, patience=patience) is Health.SILENT
     ]
-    queued = {run.id: run for run in runs.listed(tx, statuses=transitions.QUEUED)}
-    held = [(slot, queued[slot.run_id]) for slot in slots.held_by_any(tx, queued) if slot.run_id is not None]
-    late = [(slot, run) for slot, run in held if not agent_health.answers(slot, run, now=now, patience=patience)]
+    queued = runs.listed(tx, statuses=transitions.QUEUED)
+    held = {slot.run_id: slot for slot in slots.held_by_any(tx, [run.id for run in queued])}
+    late = [
+        run
+        for run in queued
+        if run.id not in held or not agent_health.answers(held[run.id], run, now=now, patience=patience)
+    ]
     return silent, late
 
 

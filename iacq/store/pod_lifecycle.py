@@ -114,9 +114,8 @@ def explain(tx: Transaction, name: str, reason: str | None) -> None:
 def remove(tx: Transaction, name: str) -> Pod:
     """deleting → no rows, once it is gone and nothing is held in it any more. Raises Raced otherwise."""
     pod = _change(tx, name, {PodStatus.DELETING}, status=PodStatus.DELETING)
-    if slot_rows.held_in(tx, name):
+    if not pod_rows.remove_rows(tx, [name]):
         raise Raced
-    pod_rows.remove_rows(tx, [name])
     return pod
 
 
@@ -138,9 +137,7 @@ def forget_strays(tx: Transaction, *, runtime: str | None, older_than_ms: int) -
         .with_for_update()
     )
     names = list(tx.execute(strays).scalars())
-    if names:
-        pod_rows.remove_rows(tx, names)
-    return names
+    return pod_rows.remove_rows(tx, names) if names else []
 
 
 def _close_slots(tx: Transaction, name: str) -> None:

@@ -197,12 +197,17 @@ def forget(tx: Transaction, pod_name: str, agent_id: str) -> bool:
     this_boot = sa.and_(pods.c.name == pod_name, pods.c.agent_id == agent_id, pods.c.generation.is_(None))
     if tx.execute(sa.select(pods.c.name).where(this_boot)).first() is None or slot_rows.held_in(tx, pod_name):
         return False
-    remove_rows(tx, [pod_name])
-    return True
+    return bool(remove_rows(tx, [pod_name]))
 
 
-def remove_rows(tx: Transaction, names: Iterable[str]) -> None:
-    """Remove pods with their slots, of which the caller saw under a lock that nothing is held."""
+def remove_rows(tx: Transaction, names: Iterable[str]) -> list[str]:
+    """Remove pods with their slots, but for those in which a run holds something by now; returns which went."""
     wanted = list(names)
+    there = sa.select(slots.c.pod_name, slots.c.run_id).where(slots.c.pod_name.in_(wanted))
+    in_order = there.order_by(slots.c.pod_name, slots.c.slot_id)
+    locked = tx.execute(in_order.with_for_update())  # a dispatch that takes one of them is waited for, and seen
+    kept = {row.pod_name for row in locked if row.run_id is not None}
+    gone = [name for name in wanted if name not in kept]
     for column in (slots.c.pod_name, heartbeats.c.pod_name, pods.c.name):
-        tx.execute(column.table.delete().where(column.in_(wanted)))
+        tx.execute(column.table.delete().where(column.in_(gone)))
+    return gone

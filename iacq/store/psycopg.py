@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import psycopg2
-from psycopg2 import extensions
+from psycopg2 import errorcodes, extensions
 
 from iacq.store.prepared import STALE, Prepared
 
@@ -73,7 +73,9 @@ class Cursor(extensions.cursor):  # type: ignore[misc]  # psycopg2 has no types
     def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002 - the driver's name
         """Run one statement, or several that the driver joined to bytes.
 
-        Raises OperationalError if a prepared statement is of no use any more: the next attempt prepares it again.
+        Raises OperationalError where the next attempt may succeed: if a prepared statement is of no use any more, it is
+        prepared again; if the server takes no changes (after a fail-over: it was the primary), there is a new
+        connection, which may reach another one.
         """
         connection = self.connection
         if connection.left is not None:
@@ -90,6 +92,9 @@ class Cursor(extensions.cursor):  # type: ignore[misc]  # psycopg2 has no types
         try:
             super().execute(query, vars)
         except psycopg2.Error as error:
+            if error.pgcode == errorcodes.READ_ONLY_SQL_TRANSACTION:
+                connection.close()  # SQLAlchemy takes it, and all older ones of its pool, for disconnected
+                raise psycopg2.OperationalError(f"the server takes no changes: {error}") from error
             if connection.prepared is None or error.pgcode not in STALE:
                 raise
             connection.prepared.forget()

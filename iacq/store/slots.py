@@ -38,16 +38,16 @@ _IDLE = {"status": SlotStatus.IDLE, "run_id": None, "task_type": None, "updated_
 
 
 def take(tx: Transaction, slot: Slot, run: Run | Candidate) -> None:
-    """idle → running for this run. Raises Raced if the slot is not as it was seen, or closed."""
+    """idle → running for this run. Raises Raced if the slot is not as it was seen, closed, or of another pool."""
     _take(tx, slot, run, SlotStatus.RUNNING)
 
 
 def take_own(tx: Transaction, run: Run | Candidate) -> Slot | None:
-    """reserved → running in the slot that is reserved for this run; None if it has none that is open."""
+    """reserved → running in the slot that is reserved for this run; None if it has none that is open, in its pool."""
     row = statement.update(
         tx,
         slots,
-        {"run_id": run.id, "status": SlotStatus.RESERVED, "closed": None},
+        {"run_id": run.id, "pool": run.pool, "status": SlotStatus.RESERVED, "closed": None},
         {"status": SlotStatus.RUNNING, "updated_ms": NOW},
         returning=tuple(slots.c),
     ).first()
@@ -64,14 +64,14 @@ def reserve(tx: Transaction, run_id: int) -> bool:
 
 
 def reserve_idle(tx: Transaction, slot: Slot, run: Run) -> None:
-    """idle → reserved for this run. Raises Raced if the slot is not as it was seen, or closed."""
+    """idle → reserved for this run. Raises Raced if the slot is not as it was seen, closed, or of another pool."""
     _take(tx, slot, run, SlotStatus.RESERVED)
 
 
 def _take(tx: Transaction, slot: Slot, run: Run | Candidate, status: SlotStatus) -> None:
     taken = slot.protocol >= run.needs_protocol and _update(
         tx,
-        {**_at(slot), "agent_id": slot.agent_id, "status": SlotStatus.IDLE, "closed": None},
+        {**_at(slot), "agent_id": slot.agent_id, "pool": run.pool, "status": SlotStatus.IDLE, "closed": None},
         {"status": status, "run_id": run.id, "task_type": run.run_type},
     )
     if not taken:

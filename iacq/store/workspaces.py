@@ -92,14 +92,15 @@ def update(tx: Transaction, workspace: Workspace, *, secrets: bytes | None) -> W
 
     Those that wait for their plan move to its pool: its runs wait in one line.
     """
-    moving = runs.update().where(sa.text(is_pending()), runs.c.workspace_id == workspace.name)
-    tx.execute(moving.where(runs.c.pool != workspace.pool).values(pool=workspace.pool))
     row = tx.change_one(
         workspaces.update()
         .where(workspaces.c.name == workspace.name)
         .values(secrets=secrets, updated_ms=tx.now, **_columns(workspace))
         .returning(*workspaces.c)
     )
+    # After the workspace, which whoever enqueues or dispatches locks first too: none is missed, and nothing deadlocks.
+    moving = runs.update().where(sa.text(is_pending()), runs.c.workspace_id == workspace.name)
+    tx.execute(moving.where(runs.c.pool != workspace.pool).values(pool=workspace.pool))
     return to_workspace(row)
 
 

@@ -56,6 +56,7 @@ def _pool(column: str, later: int = 0) -> Change:
 CHANGED: dict[str, Change] = {
     "fence": _add("fence", 1),
     "attempt": _add("attempt", 1),
+    "moved to another pool": _run(pool="trusted"),
     "owner": _run(owner="pod1-boot1/1/b"),
     "queue": _run(queue="pod1.2"),
     "status": _run(status=S.CANCELLED),
@@ -73,6 +74,7 @@ CHANGED: dict[str, Change] = {
     "slot closed": _slot(closed=Closed.NOT_ANSWERING),
     "slot draining": _slot(closed=Closed.DRAINING),
     "slot of another boot": _slot(agent_id="pod1-boot2"),
+    "slot of another pool": _slot(pool="trusted"),
     "slot free": _slot(run_id=None, status=SlotStatus.IDLE),
     "slot reserved": _slot(status=SlotStatus.RESERVED),
     "slot running": _slot(status=SlotStatus.RUNNING),
@@ -149,11 +151,13 @@ STEPS: dict[str, Step] = {
         slot=HELD,
         stopped_by=(
             "attempt",
+            "moved to another pool",
             "status",
             "foreign",
             "slot closed",
             "slot draining",
             "slot of another boot",
+            "slot of another pool",
             "slot of another run",
             "locked workspace",
             "no workspace",
@@ -165,7 +169,10 @@ STEPS: dict[str, Step] = {
         do=lambda world, run: lambda tx: waiting.dispatch_to_own_slot(tx, run),
         end=S.APPLY_QUEUED,
         slot=HELD,
-        stopped_by=("attempt", "status", "foreign", "slot closed", "slot running", *TAKEN, "locked workspace", *FROZEN),
+        stopped_by=(
+            *("attempt", "moved to another pool", "status", "foreign", "locked workspace", *FROZEN),
+            *("slot closed", "slot running", "slot of another pool", *TAKEN),
+        ),
     ),
     "confirm": Step(
         begin=lambda world: world.at(S.APPLY_PENDING),
@@ -299,8 +306,8 @@ STEPS: dict[str, Step] = {
         slot=KEPT,
         stopped_by=(
             *("status", "foreign", "warmed up meanwhile", "warm-up ready", "warm-up expired", "prepared"),
-            *("slot closed", "slot draining", "slot of another boot", "slot of another run"),
-            *("frozen pool", "window that begins"),
+            *("slot closed", "slot draining", "slot of another boot", "slot of another run", "slot of another pool"),
+            *("moved to another pool", "frozen pool", "window that begins"),
         ),
     ),
     "claim a warm-up": Step(

@@ -5,15 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from iacq.domain.freeze.windows import Manual
-from iacq.domain.run import Phase, Run, StartTier, Status
+from iacq.domain.run import Phase, Run, RunType, StartTier, Status
 from iacq.domain.slot import Closed, Slot
 from iacq.store import freezes, pod_lifecycle, pods, workspaces
 from iacq.store.pods import Registration
 from iacq.store.protocol import owning, recovering, waiting, warming
 from iacq.store.session import Transaction
+from tests import samples
 from tests.store.world import AGENT, CLAIM_MS, LEASE_MS, POD, TTL_MS, WARMUP_MS, World, plan_result
 
 S = Status
+SILENT_MS = 3_600_000
 Step = Callable[[Transaction], Any]
 
 
@@ -104,6 +106,11 @@ def cancel(seen: Seen) -> Step:
     return lambda tx: waiting.cancel(tx, seen.run, by="eve")
 
 
+def move_workspace(seen: Seen) -> Step:
+    moved = samples.workspace(seen.run.workspace, pool="trusted")
+    return lambda tx: workspaces.update(tx, moved, secrets=None)
+
+
 def freeze(_seen: Seen) -> Step:
     def mark(tx: Transaction) -> object:
         found = freezes.lock(tx, "default")
@@ -131,6 +138,16 @@ def drain_if_idle(seen: Seen) -> Step:
 
 def drain(seen: Seen) -> Step:
     return lambda tx: pod_lifecycle.drain(tx, POD, reason="by alice")
+
+
+def silent_for_long(world: World) -> Run:
+    run = world.at(S.PENDING)
+    world.clock.advance(SILENT_MS / 1000)
+    return run
+
+
+def forget_pods(seen: Seen) -> Step:
+    return lambda tx: pod_lifecycle.forget_strays(tx, runtime=None, older_than_ms=SILENT_MS)
 
 
 def register(seen: Seen) -> Step:
@@ -352,6 +369,13 @@ PAIRS: dict[str, Pair] = {
         second=dispatch,
         **only(S.PENDING, S.PLAN_QUEUED),
     ),
+    "dispatch / forget the pod": Pair(
+        begin=silent_for_long,
+        first=dispatch,
+        second=forget_pods,
+        in_order=Came(first=True, second=True, status=S.PLAN_QUEUED),
+        reversed=Came(first=False, second=True, status=S.PENDING),
+    ),
     "drain / finish a plan": Pair(
         begin=lambda world: world.at(S.PLANNING),
         first=drain,
@@ -396,6 +420,20 @@ PAIRS: dict[str, Pair] = {
     "lock the workspace / dispatch": Pair(
         begin=lambda world: world.at(S.PENDING),
         first=lambda seen: lambda tx: workspaces.lock(tx, "network", by="eve", reason="x"),
+        second=dispatch,
+        in_order=Came(first=True, second=False, status=S.PENDING),
+        reversed=Came(first=True, second=True, status=S.PLAN_QUEUED),
+    ),
+    "move the workspace / dispatch": Pair(
+        begin=lambda world: world.at(S.PENDING),
+        first=move_workspace,
+        second=dispatch,
+        in_order=Came(first=True, second=False, status=S.PENDING),
+        reversed=Came(first=True, second=True, status=S.PLAN_QUEUED),
+    ),
+    "move the workspace / dispatch what changes nothing": Pair(
+        begin=lambda world: world.at(S.PENDING, run_type=RunType.PLAN),
+        first=move_workspace,
         second=dispatch,
         in_order=Came(first=True, second=False, status=S.PENDING),
         reversed=Came(first=True, second=True, status=S.PLAN_QUEUED),

@@ -16,6 +16,7 @@ from tests.store.protocol_steps import CHANGED, FREE, FROZEN, STEPS, asked_to_st
 from tests.store.world import LEASE_MS, World, plan_result
 
 S = Status
+UNUSABLE = ("slot closed", "slot draining", "slot free", "slot of another pool")
 
 
 def is_refused(do: Callable[[Transaction], Any], tx: Transaction) -> bool:
@@ -54,7 +55,7 @@ def test_what_stops_it(world: World, name: str) -> None:
     assert world.database.attempt(do) is not None, "none of it stopped for another reason"
 
 
-@pytest.mark.parametrize("changed", ["slot closed", "slot draining", "slot free", "locked workspace", *FROZEN])
+@pytest.mark.parametrize("changed", [*UNUSABLE, "locked workspace", *FROZEN])
 def test_a_confirmation_is_stored_even_if_the_apply_cannot_start_now(world: World, changed: str) -> None:
     world.pod()
     run = world.at(S.APPLY_PENDING)

@@ -13,17 +13,19 @@ import pytest
 import sqlalchemy as sa
 
 from iacq.domain.pool import PoolPolicy
-from iacq.domain.run import Phase, Run, StartTier, Status
+from iacq.domain.run import Phase, Run, RunType, StartTier, Status
 from iacq.domain.slot import PodStatus
 from iacq.errors import Conflict
 from iacq.services import enqueuing
 from iacq.services.core import Core
 from iacq.store import pools, runs, workspaces
-from iacq.store.protocol import owning, waiting
+from iacq.store.protocol import owning, waiting, warming
+from iacq.store.runs import NewRun
 from iacq.store.schema import pods as pod_table
-from iacq.store.session import Database
+from iacq.store.session import Database, Transaction
+from tests import samples
 from tests.store.racing_pairs import PAIRS, Came, Pair, Seen, Step
-from tests.store.world import EXPIRES_MS, LEASE_MS, World, at_once
+from tests.store.world import CLAIM_MS, EXPIRES_MS, LEASE_MS, World, at_once
 from tests.waiting import wait_until
 
 S = Status
@@ -190,6 +192,50 @@ def test_a_workspace_is_never_deleted_under_a_run(world: World, core: Core) -> N
         assert isinstance(deleted, Conflict) is exists
         accepted += exists
     assert 0 <= accepted <= ROUNDS
+
+
+def test_an_apply_is_not_queued_for_a_slot_that_it_has_just_lost(postgres_world: World) -> None:
+    """It is prepared in another one meanwhile: neither step counts as an attempt."""
+    world = postgres_world
+    world.pod()
+    run, slot, slot2 = world.at(S.CONFIRMED), world.slot(1), world.slot(2)
+
+    def prepare_elsewhere(tx: Transaction) -> object:
+        lost = waiting.give_up_reservation(tx, run, slot)
+        return warming.begin(tx, lost, slot2, claim_within_ms=CLAIM_MS)
+
+    def dispatch(tx: Transaction) -> object:
+        return waiting.dispatch_to_own_slot(tx, run)
+
+    _, bell = wait_for(world, (world.database, prepare_elsewhere), (world.database, dispatch))
+    assert bell is None
+    world.check()
+    assert world.do(dispatch).queue == "pod1.2"
+
+
+def test_a_run_that_is_enqueued_while_its_workspace_moves_goes_along(postgres_world: World) -> None:
+    world = postgres_world
+    world.workspace()
+
+    def enqueue(tx: Transaction) -> Run:
+        new = NewRun(
+            workspace="network",
+            run_type=RunType.PLAN,
+            pool=workspaces.hold(tx, "network").pool,
+            priority=0,
+            auto_apply=False,
+            message=None,
+            requested_by="alice",
+            idempotency_key=None,
+            request_digest="",
+        )
+        return runs.insert(tx, new)
+
+    def move(tx: Transaction) -> object:
+        return workspaces.update(tx, samples.workspace(pool="trusted"), secrets=None)
+
+    run, _ = wait_for(world, (world.database, enqueue), (world.database, move))
+    assert world.run(run.id).pool == "trusted"
 
 
 def test_plans_expire_after_their_time_only(world: World) -> None:

@@ -1,4 +1,7 @@
+import contextlib
+import dataclasses
 import itertools
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -14,8 +17,11 @@ from iacq.services.recovering import LeaseWatch
 from iacq.store import pods, runs, slots
 from iacq.store.pods import Registration
 from iacq.store.protocol import recovering as protocol
+from iacq.store.schema import slots as slot_table
+from iacq.store.session import Database
 from iacq.testing.core import make_core
 from iacq.testing.dispatcher import RecordingDispatcher, Rung
+from tests import servers
 from tests.store.world import EXPIRES_MS, LEASE_MS, World
 
 S = Status
@@ -65,6 +71,30 @@ def test_an_outage_makes_no_lease_expire(world: World, core: Core, tmp_path: obj
     assert recovering.recover(core, watch) == 0, "the two looks begin anew"
 
 
+def test_a_server_that_takes_no_changes_makes_no_lease_expire(
+    postgres_world: World, postgres_server: servers.Postgres, tmp_path: Path
+) -> None:
+    """A fail-over: the leases can be read, and nobody can renew them."""
+    world, watch = postgres_world, LeaseWatch()
+    world.pod()
+    run = world.with_effects()
+    name = sa.make_url(world.url).database
+    with contextlib.closing(Database(world.url, clock=world.clock.now_ms)) as database:
+        core = dataclasses.replace(make_core(world.url, tmp_path, clock=world.clock), database=database)
+        postgres_server.run(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+        try:
+            for _ in range(40):
+                world.clock.advance(2)
+                with pytest.raises(Unavailable):
+                    recovering.recover(core, watch)
+        finally:
+            postgres_server.run(f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+        assert recovering.recover(core, watch) == 0
+        assert world.run(run.id).status is S.APPLYING
+        world.clock.advance(core.settings.lease_confirm)
+        assert recovering.recover(core, watch) == 1, "its owner had time to renew, and did not"
+
+
 def test_a_silent_agent_loses_what_waits_in_its_slots(world: World, core: Core) -> None:
     world.pod(slots_of_pod=5)
     reserved = world.at(S.APPLY_PENDING, workspace="a", slot_id=1)
@@ -111,6 +141,19 @@ def test_a_slot_that_does_not_claim_is_closed_and_asked(world: World, core: Core
     recovering.check_agents(core)
     assert Rung(queue="pod1.1", task=ANSWER) in dispatcher.rung
     assert world.do(slots.open_again, world.place())
+    world.check()
+
+
+@pytest.mark.parametrize(("status", "back"), [(S.PLAN_QUEUED, S.PENDING), (S.APPLY_QUEUED, S.CONFIRMED)])
+def test_what_is_queued_for_a_slot_that_is_gone_is_taken_back(
+    world: World, core: Core, status: Status, back: Status
+) -> None:
+    world.pod()
+    run = world.at(status)
+    world.do(lambda tx: tx.execute(slot_table.delete().where(slot_table.c.slot_id == 1)))
+    assert recovering.check_agents(core) == 1
+    assert world.run(run.id).status is back
+    assert recovering.check_agents(core) == 0
     world.check()
 
 

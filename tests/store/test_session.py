@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from iacq.errors import Unavailable
 from iacq.store import control, outbox
 from iacq.store.schema import heartbeats
-from iacq.store.session import ABANDONED, Database, Transaction
+from iacq.store.session import ABANDONED, DATABASE_UNAVAILABLE, Database, Transaction
 from tests.store.world import World
 from tests.waiting import wait_until
 
@@ -119,6 +119,23 @@ def test_a_transaction_whose_process_hangs_gives_its_locks_back(postgres_world: 
     with pytest.raises(Unavailable, match=r"closed the connection|idle-in-transaction"):
         database.run(_hang_and_go_on)
     database.run(control.tick)  # another connection
+
+
+@pytest.mark.parametrize("change", ["step", "statement", "lock"])
+def test_a_server_that_takes_no_changes_is_away(postgres_world: World, change: str) -> None:
+    """As for those that are still connected to what was the primary before a fail-over."""
+    with contextlib.closing(Database(postgres_world.url, pool_size=1)) as database:
+        do = {
+            "step": lambda: database.run(control.beat),
+            "statement": lambda: database.run_statement(be_seen),
+            "lock": lambda: database.read(lambda tx: tx.execute(sa.select(heartbeats).with_for_update()).all()),
+        }[change]
+        with database.transaction(reading=True) as tx:
+            tx.execute(sa.text("SET default_transaction_read_only = on"))
+        with pytest.raises(Unavailable, match="takes no changes") as raised:
+            do()
+        assert raised.value.code == DATABASE_UNAVAILABLE
+        do()  # another connection, which may reach the new one
 
 
 def _hang_and_go_on(tx: Transaction) -> None:

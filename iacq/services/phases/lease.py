@@ -111,7 +111,11 @@ class Lease:
             self._wake.clear()  # before the look at `over`: who sets both in between is seen, or wakes the next round
             if self._over.is_set() or self.lost:
                 return
-            answered = self.renew()
+            try:
+                answered = self.renew()
+            except Exception:  # nothing that says whose the run is: it is ours until its lease is over
+                logger.exception("lease not renewed", extra=log.ids(run=self.hold.run_id))
+                answered = False
 
     def renew(self) -> bool:
         """Renew once; tells whether the database answered."""

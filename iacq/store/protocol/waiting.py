@@ -37,7 +37,8 @@ def dispatch_to_own_slot(tx: Transaction, run: Run | Candidate) -> Doorbell:
     if held is None:
         raise Raced
     queued = _queue(tx, run, held.queue, Cause.DISPATCHED)
-    if slots.take_own(tx, run) is None:
+    taken = slots.take_own(tx, run)
+    if taken is None or taken.queue != held.queue:  # meanwhile it may have lost that one, and be prepared in another
         raise Raced
     freezes.require_open(tx, run.pool)
     return outbox.put(tx, queued, transitions.PHASE_OF[queued.status], held.queue)
@@ -51,7 +52,7 @@ def _queue(tx: Transaction, run: Run | Candidate, queue: str, cause: Cause) -> R
         cause,
         run.status,
         target,
-        {"attempt": run.attempt},
+        {"attempt": run.attempt, "pool": run.pool},  # its workspace may have moved to another one meanwhile
         attempt=run.attempt + 1,
         queue=queue,
     )
