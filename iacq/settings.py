@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dotenv
-
 from iacq.errors import InvalidInput
 
 PREFIX = "IACQ_"
@@ -289,8 +287,7 @@ def sources(environment: Mapping[str, str] | None = None, directory: Path | None
 
 def _read(environment: Mapping[str, str] | None, directory: Path | None) -> dict[str, tuple[Any, str]]:
     environment = os.environ if environment is None else environment
-    file = (directory or Path.cwd()) / ".env"
-    from_file = dotenv.dotenv_values(file) if file.is_file() else {}
+    from_file = _read_file((directory or Path.cwd()) / ".env")
     found: dict[str, tuple[Any, str]] = {}
     for entry in dataclasses.fields(Settings):
         variable = PREFIX + entry.name.upper()
@@ -300,6 +297,14 @@ def _read(environment: Mapping[str, str] | None, directory: Path | None) -> dict
                 found[entry.name] = (_parse(entry, variable, text), source)
                 break
     return found
+
+
+def _read_file(file: Path) -> Mapping[str, str | None]:
+    if not file.is_file():
+        return {}
+    import dotenv  # most processes have no such file, and a command line starts sooner without
+
+    return dotenv.dotenv_values(file)
 
 
 def _parse(entry: dataclasses.Field[Any], variable: str, text: str) -> Any:
