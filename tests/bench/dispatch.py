@@ -71,8 +71,7 @@ def _decide(space: Space, database: Database) -> tuple[float, float]:
 
 def _settle(database: Database) -> None:
     """Let the database count its rows, as autovacuum does."""
-    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(sa.text("ANALYZE"))
+    database.run(lambda tx: tx.execute(sa.text("ANALYZE")))
 
 
 def _close_all(tx: Transaction) -> None:
