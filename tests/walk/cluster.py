@@ -242,11 +242,13 @@ class Cluster:
         worker = process.worker
 
         def answer() -> bool:
+            process.owes = True
             if not process.lock.acquire(blocking=False):
                 return False
             try:
                 process.settled = True
-                return unfinished.settle(worker) and unfinished.open_slot(worker)
+                process.owes = not (unfinished.settle(worker) and unfinished.open_slot(worker))
+                return not process.owes
             finally:
                 process.lock.release()
 

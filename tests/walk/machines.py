@@ -26,6 +26,7 @@ class SlotProcess:
     keeper: ScriptedKeeper
     lock: StageLock
     settled: bool = False  # its first look at what a predecessor left was done
+    owes: bool = False  # a look that has to be repeated: something of a predecessor was not settled yet
 
     @property
     def name(self) -> str:

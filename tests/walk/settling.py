@@ -77,7 +77,7 @@ class Settling:
         for process in list(cluster.processes()):
             with cluster.database.aside():
                 closed = cluster.core.database.read(_is_closed, process)
-            if closed or not process.settled or process.worker.look_again:
+            if closed or not process.settled or process.owes or process.worker.look_again:
                 cluster.settle(process)
                 self._finish()
         first, second = cluster.controls
