@@ -75,7 +75,7 @@ def _beat(
             logger.warning("no heartbeat: %s", error.message)
         except OSError as error:
             logger.warning("the room on the disk is not known: %s", error)
-        except Exception:
-            logger.exception("no heartbeat")  # the next one may succeed: without any the pod would be given up
+        except Exception:  # the next one may succeed: if this thread ended, the pod would be given up
+            logger.exception("no heartbeat")
         if over.wait(core.settings.heartbeat):
             return

@@ -61,7 +61,8 @@ class Prepared:
         if len(self._uses) == COUNTED:
             self._uses.clear()
         uses = self._uses[shape] = self._uses.get(shape, 0) + 1
-        if uses == USES and len(self._calls) + len(self._wanted) < AT_MOST:
+        # After the count began again it may be wanted already.
+        if uses == USES and shape not in self._wanted and len(self._calls) + len(self._wanted) < AT_MOST:
             self._wanted.append(shape)
 
     def prepare(self, execute: Callable[[str], None]) -> None:

@@ -78,6 +78,17 @@ def test_a_server_that_forgot_them_is_told_again(database: Database) -> None:
     assert len(database.read(held)) == 1
 
 
+def test_what_is_wanted_is_prepared_once_though_the_count_began_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepared, "COUNTED", 1)
+    with database.transaction() as tx:
+        for _ in range(2):
+            assert [twice(tx, 1), added(tx, 1)] == [2, 2]
+    assert database.read(twice, 2) == 4
+    assert len(database.read(held)) == 1
+
+
 def test_a_column_may_change_its_type_under_them(database: Database, postgres_world: World) -> None:
     """As in a migration beside a process that runs on."""
 
@@ -99,6 +110,7 @@ def test_a_column_may_change_its_type_under_them(database: Database, postgres_wo
 
 
 def test_a_connection_keeps_a_bounded_number(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bounds are lowered: the real ones need hundreds of statements."""
     monkeypatch.setattr(prepared, "AT_MOST", 3)
     monkeypatch.setattr(prepared, "COUNTED", 4)
     for number in range(12):

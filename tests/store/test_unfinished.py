@@ -1,11 +1,10 @@
 """What a slot does about an apply whose end nobody was told: by a process that died, or by the one that lives on."""
 
 import contextlib
-import dataclasses
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,128 +13,27 @@ from sqlalchemy.exc import IntegrityError
 
 from iacq.client import Client
 from iacq.domain.run import Phase, Run, StartTier, Status
-from iacq.domain.slot import Closed, Place, SlotStatus
+from iacq.domain.slot import Closed, SlotStatus
 from iacq.domain.transitions import Cause
-from iacq.errors import IacqError, Unavailable
+from iacq.errors import Unavailable
 from iacq.keeper import files
 from iacq.ports import Job
-from iacq.services import confirming, dispatching, recovering, states
+from iacq.services import confirming, dispatching, states
 from iacq.services.core import Core
-from iacq.services.phases import ending, runner, unfinished
+from iacq.services.phases import ending, unfinished
 from iacq.services.phases.context import SlotWorker
 from iacq.services.phases.statewriter import StateWriter
-from iacq.services.recovering import LeaseWatch
 from iacq.store import runs
 from iacq.store.protocol import owning
 from iacq.store.protocol.owning import Hold
 from iacq.store.session import DATABASE_UNAVAILABLE
-from iacq.testing.git import FakeGit
-from iacq.testing.keeper import Machine, ScriptedKeeper
-from iacq.testing.workshop import ScriptedWorkshop
-from tests import samples
-from tests.store.world import AGENT, LEASE_MS, POD, World
+from tests.store.one_slot import OneSlot
+from tests.store.world import LEASE_MS, World
 from tests.waiting import wait_until
 from workers import slot as slot_program
 
 S = Status
 KILLED = -9
-
-
-class Nobody(Executor):
-    """Runs nothing beside a phase: no renewal, no log, no state."""
-
-    def submit(self, *_: Any, **__: Any) -> Future[Any]:
-        done: Future[Any] = Future()
-        done.set_result(None)
-        return done
-
-
-class OneSlot:
-    """A pod with one slot, its processes one after the other, and a run that waits for its apply in it."""
-
-    def __init__(self, world: World, core: Core, root: Path, *, returncode: int = 0) -> None:
-        self.world, self.root, self.returncode = world, root, returncode
-        self.core = dataclasses.replace(core, settings=dataclasses.replace(core.settings, disk_floor=0))
-        self.machine = Machine()
-        self.before: Callable[[str], None] = lambda _operation: None
-        self._boots = 0
-        Client(core).create_workspace(samples.workspace())
-        world.pod(slots_of_pod=1)
-        self.process = self.begin()
-        run = Client(core).enqueue("network", "plan_and_apply")
-        dispatching.dispatch(core)
-        self.ring(run.id, Phase.PLAN)
-        planned = world.run(run.id)
-        assert planned.plan_hash
-        self.id = confirming.confirm(core, run.id, plan_hash=planned.plan_hash, by="bob", comment=None).id
-
-    def begin(self) -> SlotWorker:
-        """Start the next process of this slot."""
-        self._boots += 1
-        links, slot = self.root / "links", self.root / "slot-1"
-        workshop = ScriptedWorkshop(slot, links, before=self._meet)
-        self.process = SlotWorker(
-            core=self.core,
-            place=Place(pod_name=POD, slot_id=1, agent_id=AGENT, boot=str(self._boots)),
-            keeper=ScriptedKeeper(
-                self.machine,
-                boottime=self.core.clock.boottime,
-                script=self._script,
-                before=self._meet,
-            ),
-            workshop=workshop,
-            git=FakeGit(),
-            jobs=workshop.jobs,
-            threads=Nobody(),
-        )
-        return self.process
-
-    def _meet(self, operation: str) -> None:
-        self.before(operation)
-
-    def _script(self, job: Job) -> tuple[int, int]:
-        match job.directory.name.split("-")[2]:
-            case "plan":
-                (job.cwd / "plan.out").write_bytes(b"plan")
-                return 0, 2
-            case "show":
-                Path(job.argv[-1]).write_text("+ x\n")
-                (job.directory / "out").write_text('{"resource_changes": [{"change": {"actions": ["create"]}}]}')
-            case "apply":
-                return 0, self.returncode
-        return 0, 0
-
-    def ring(self, run_id: int, phase: Phase) -> None:
-        runner.answer_doorbell(self.process, run_id, phase, self.world.run(run_id).attempt)
-
-    def apply(self) -> None:
-        """Let the process apply, whatever it raises."""
-        try:
-            self.ring(self.id, Phase.APPLY)
-        except (IacqError, IntegrityError):
-            assert self.process.look_again
-
-    def look(self) -> bool:
-        """What the process does when it begins, and when it left something."""
-        return unfinished.settle(self.process) and unfinished.open_slot(self.process)
-
-    def lose_lease(self) -> None:
-        watch = LeaseWatch()
-        for seconds in (LEASE_MS / 1000 + 1, 21):
-            self.world.clock.advance(seconds)
-            recovering.recover(self.core, watch)
-
-    @property
-    def run(self) -> Run:
-        return self.world.run(self.id)
-
-    @property
-    def jobs(self) -> list[str]:
-        return sorted(path.name for path in self.process.jobs.iterdir() if path.name.endswith("apply"))
-
-    def close(self, why: Closed) -> None:
-        """Whatever becomes of it, the slot must open again."""
-        self.world.set_slot(1, closed=why)
 
 
 @contextlib.contextmanager
@@ -199,7 +97,7 @@ def test_a_point_of_no_return_whose_answer_was_lost_is_taken_back(make, world: W
             raise Unavailable("the server closed the connection", code=DATABASE_UNAVAILABLE)
         return found
 
-    monkeypatch.setattr(slot.core.database, "attempt", attempt)
+    monkeypatch.setattr(slot.core.database, "attempt", attempt)  # no database loses just this answer on demand
     slot.apply()
     assert slot.run.effects_fence == slot.run.fence
     assert slot.process.look_again
@@ -239,7 +137,7 @@ def test_a_word_that_comes_after_the_order_gives_the_run_back(make, world: World
         files.write_never(job.directory, run_id=job.run_id, fence=job.fence)
         return True
 
-    monkeypatch.setattr(slot.process.keeper, "start", start)
+    monkeypatch.setattr(slot.process.keeper, "start", start)  # the files are those of a real one that stood still
     slot.apply()
     slot.look()
     assert (slot.run.status, slot.run.effects_at) == (S.CONFIRMED, None)
@@ -255,7 +153,7 @@ def test_without_room_for_what_it_left_an_end_is_told_when_there_is_room(make, w
             raise Unavailable("the artifact cannot be stored: No space left on device")
         return real(sealed)
 
-    monkeypatch.setattr(slot.core.artifacts, "put_all", put_all)
+    monkeypatch.setattr(slot.core.artifacts, "put_all", put_all)  # a disk that is full for a while
     slot.apply()
     assert not full, "it was tried"
     assert slot.run.status is S.APPLIED
@@ -276,7 +174,7 @@ def test_a_directory_is_not_forgotten_before_a_commit_that_may_still_come(make, 
             landed.append(world.do(owning.pass_point_of_no_return, hold, StartTier.HOT))
         return real(worker, run)
 
-    monkeypatch.setattr(unfinished, "_settle_run", settle_run)
+    monkeypatch.setattr(unfinished, "_settle_run", settle_run)  # the commit lands between its two looks
     assert not slot.look()
     assert landed
     assert slot.jobs
@@ -354,7 +252,7 @@ def test_a_state_is_stored_though_an_earlier_commit_arrives_late(make, tmp_path:
         if len(stored) == 1:
             raise IntegrityError("INSERT", {}, Exception("there is a row now"))
 
-    monkeypatch.setattr(states, "save_working", save_working)
+    monkeypatch.setattr(states, "save_working", save_working)  # the collision needs a database that hangs
     with (
         ThreadPoolExecutor() as threads,
         StateWriter(slot.core, threads, "network", slot.id, fence=1, effects_fence=1, file=file),

@@ -113,7 +113,7 @@ class Lease:
                 return
             try:
                 answered = self.renew()
-            except Exception:  # nothing that says whose the run is: it is ours until its lease is over
+            except Exception:  # it does not say whose the run is; if this thread ended, a living apply would lose it
                 logger.exception("lease not renewed", extra=log.ids(run=self.hold.run_id))
                 answered = False
 
