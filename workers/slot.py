@@ -14,7 +14,7 @@ from celery.signals import worker_shutting_down
 
 from iacq import bootstrap, log, tasks
 from iacq.domain.slot import Place
-from iacq.errors import IacqError, Unavailable
+from iacq.errors import Unavailable
 from iacq.keeper import grace
 from iacq.messages import slot_queue
 from iacq.services import agents
@@ -34,6 +34,10 @@ _SETTLE_AGAIN = 0.25
 """Seconds between two looks at what a predecessor left, while something of it is alive."""
 _LOOK = 1.0
 """Seconds between two looks whether the keeper is there."""
+_CLOSE = 5.0
+"""Seconds that a process with nothing to do waits until its slot is closed: on an idle machine that takes 20 ms."""
+_CLOSE_AGAIN = 0.5
+"""Seconds between two attempts to close it."""
 _IDLE = 300.0
 """Seconds without a bell after which an idle slot closes its database connections."""
 
@@ -118,6 +122,7 @@ def _consume(settings: Settings, worker: SlotWorker) -> None:
     tasks.register_slot(app, worker, lambda: _quietly(_answer, worker))
 
     agent = os.getppid()
+    drain = threading.Thread(target=_drain, args=(worker,), name="drain", daemon=True)
 
     def stop_soon(**_: object) -> None:
         if os.getppid() != agent:
@@ -129,17 +134,22 @@ def _consume(settings: Settings, worker: SlotWorker) -> None:
             worker.stop_at = now  # asked again: what runs is interrupted now
             return
         worker.stop_at = now + grace.running_may_last(settings.stop_grace)
-        threading.Thread(target=_drain, args=(worker,), name="drain", daemon=True).start()
+        drain.start()
 
     worker_shutting_down.connect(stop_soon, weak=False)
     queue = slot_queue(place.pod_name, place.slot_id)
     node = bootstrap.worker_node(app, f"slot{place.slot_id}@{place.pod_name}", queue)
     node.start()
+    if worker.stop_at is not None:
+        drain.join(_CLOSE)  # other slots of the pod may work for long yet: meanwhile nothing may be sent to this one
     sys.exit(node.exitcode)
 
 
 def _drain(worker: SlotWorker) -> None:
-    try:
-        agents.drain_slot(worker.core, worker.place)
-    except IacqError as error:
-        logger.warning("the slot could not be closed: %s", error.message)
+    while not _quietly(_close, worker):
+        time.sleep(_CLOSE_AGAIN)
+
+
+def _close(worker: SlotWorker) -> bool:
+    agents.drain_slot(worker.core, worker.place)
+    return True

@@ -23,7 +23,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     if report.failed:
         for system, mark in item.stash.get(MARKS, []):
-            report.sections.append((f"system {system.home.name}", system.said_since(mark)))
+            report.sections.append((f"system {system.home.name}", system.described_since(mark)))
     return report
 
 

@@ -277,18 +277,22 @@ class System:
         del found["tallied"]
         return found
 
+    # what it said
+
     def said(self, text: str, mark: Mapping[Path, int]) -> bool:
         """Tell whether a program logged this since."""
         return any(text in said for said in self._said(mark).values())
-
-    # for people who read a failure
 
     def mark(self) -> dict[Path, int]:
         """Remember where the logs end now."""
         return {log: log.stat().st_size for log in self._logs()}
 
     def said_since(self, mark: Mapping[Path, int]) -> str:
-        """Return what the programs logged since, and the runs."""
+        """Return what the programs logged since."""
+        return "\n".join(self._said(mark).values())
+
+    def described_since(self, mark: Mapping[Path, int]) -> str:
+        """Return the end of what the programs logged since, and the runs."""
         parts = [f"== {name}\n{text[-12000:]}" for name, text in self._said(mark).items()]
         return "\n".join([*parts, *self._describe_runs()])
 

@@ -8,9 +8,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery import Celery
+from celery.utils.dispatch import Signal
 
 from iacq.bootstrap.measured import Pulse
 from iacq.domain.run import Phase, Status
+from iacq.domain.slot import Place
+from iacq.errors import Unavailable
 from iacq.services.phases.lease import Lease
 from iacq.settings import Settings
 from iacq.store.pods import Registration
@@ -97,6 +101,23 @@ def test_a_slot_tries_again(caplog: Any) -> None:
     quietly: Callable[..., object] = slot._quietly
     assert quietly(job, None) is None
     assert logged(caplog) == [UnforeseenError]
+
+
+def test_a_slot_is_closed_before_its_process_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Others of its pod may apply for an hour yet: what is sent to it meanwhile would wait for nobody."""
+    told, database = Signal(), Answers(Unavailable("away", code="database_unavailable"), UnforeseenError(), [])
+    present = core(database, tmp_path)
+    present.ring_control = lambda _task: True
+    place = Place(pod_name="pod1", slot_id=1, agent_id="pod1-a", boot="b")
+    worker: Any = SimpleNamespace(core=present, place=place, stop_at=None)
+    node = SimpleNamespace(start=lambda: told.send(sender=None), exitcode=0)
+    monkeypatch.setattr(slot, "worker_shutting_down", told)
+    monkeypatch.setattr(slot, "_CLOSE_AGAIN", 0.01)
+    monkeypatch.setattr("iacq.bootstrap.worker_app", lambda _settings: Celery(set_as_current=False))
+    monkeypatch.setattr("iacq.bootstrap.worker_node", lambda *_: node)
+    with pytest.raises(SystemExit):
+        slot._consume(present.settings, worker)
+    assert database.asked == 3
 
 
 def logged(caplog: Any) -> list[type]:
