@@ -16,7 +16,7 @@ from iacq.store.protocol import warming
 from iacq.store.schema import pods, pools, runs, slots, workspaces
 from iacq.store.session import Transaction
 from iacq.store.slots import IS_FREE
-from iacq.store.startable import CHANGING, PLANS, first_of_each, is_held, is_pending, is_unended
+from iacq.store.startable import CHANGING, PLANS, first_of_each, is_held, is_pending, is_unended, waits
 
 _POOL = runs.c.pool == sa.bindparam("pool")
 _UNLOCKED = runs.c.workspace_id.not_in(sa.select(workspaces.c.name).where(workspaces.c.locked_ms.is_not(None)))
@@ -70,7 +70,7 @@ def count(tx: Transaction, pool: str, *, at_most: int, warmups: int) -> Demand:
     return domain.count_demand(held, startable=plans + first, confirmed=confirmed, unprepared=unprepared)
 
 
-_WAITS = sa.text(is_pending(f"{runs.name}."))
+_WAITS = sa.text(waits(f"{runs.name}."))
 _IS_CONFIRMED = sa.and_(sa.text(is_unended(f"{runs.name}.")), runs.c.status == Status.CONFIRMED)
 _ANYTHING = sa.select(
     sa.or_(*(sa.select(runs.c.id).where(condition).exists() for condition in (_WAITS, _IS_CONFIRMED)))

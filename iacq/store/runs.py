@@ -359,7 +359,8 @@ def listed(
     """Return runs by id, without those whose row is broken."""
     statement = sa.select(*COLUMNS).where(runs.c.fence.is_not(None))
     if workspace is not None:
-        statement = statement.where(runs.c.workspace_id == workspace)
+        # What the index of a workspace's runs has: without a status a row is broken.
+        statement = statement.where(runs.c.workspace_id == workspace, runs.c.status.is_not(None))
     if pool is not None:
         statement = statement.where(runs.c.pool == pool)
     if statuses is not None:
@@ -374,8 +375,8 @@ def listed(
 def asked_to_stop(tx: Transaction) -> list[Run]:
     """Return the running runs whose owner a freeze asked to stop."""
     asked = sa.select(*COLUMNS).where(
+        _UNENDED,
         runs.c.status.in_(sorted(transitions.RUNNING)),
-        runs.c.fence.is_not(None),
         runs.c.freeze_requested_ms.is_not(None),
     )
     return readable.many(tx, asked, (runs.c.id,), to_run)

@@ -88,6 +88,14 @@ def is_unended(of: str = "") -> str:
     return f"{of}fence IS NOT NULL AND {is_in(f'{of}status', set(Status) - transitions.ENDED)}"
 
 
+def waits(of: str = "") -> str:
+    """Write the condition of pending runs of whatever pool: they are found by status among what has not ended.
+
+    Else SQLite may look for them among all the runs that there ever were. of: `alias.`.
+    """
+    return f"{is_unended(of)} AND {of}status = '{Status.PENDING}'"
+
+
 def is_active(of: str = "") -> str:
     """Write the condition of the run that holds its workspace. of: `alias.`."""
     kind, status = is_in(f"{of}task_type", CHANGING), is_in(f"{of}status", transitions.ACTIVE)
@@ -183,7 +191,7 @@ def _part(
 
 _ALWAYS = sa.true()
 _CAN_START = sa.or_(runs.c.task_type.in_(PLANS), sa.and_(_is_first(), ~is_held()))
-_SOME = sa.select(runs.c.id).where(sa.text(is_pending())).limit(ALL).subquery()
+_SOME = sa.select(runs.c.id).where(sa.text(waits())).limit(ALL).subquery()
 _NUMBER = sa.select(sa.func.count()).select_from(_SOME)
 _EVERY = _look(_CAN_START).join(_SOME, _SOME.c.id == runs.c.id)
 

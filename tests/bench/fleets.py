@@ -52,8 +52,18 @@ def add_pods(tx: Transaction, number: int, *, closed: str | None = None) -> None
 
 def add_waiting(tx: Transaction, number: int, *, workspaces: int, run_type: RunType) -> None:
     """Add runs that wait, of some workspaces in turn, and of ten callers."""
-    rows = [_waiting(f"w{index % workspaces}", f"caller-{index % 10}", run_type) for index in range(number)]
-    for first in range(0, number, 1000):
+    _add(tx, [_waiting(f"w{index % workspaces}", f"caller-{index % 10}", run_type) for index in range(number)])
+
+
+def add_ended(tx: Transaction, number: int, *, workspaces: int) -> None:
+    """Add runs that were applied once, of some workspaces in turn."""
+    ended = {"status": Status.APPLIED, "tallied": 1, "completed_ms": 1}
+    rows = [_waiting(f"w{index % workspaces}", "caller-0", RunType.PLAN_AND_APPLY) for index in range(number)]
+    _add(tx, [{**row, **ended} for row in rows])
+
+
+def _add(tx: Transaction, rows: list[dict[str, Any]]) -> None:
+    for first in range(0, len(rows), 1000):
         tx.execute(runs.insert(), rows[first : first + 1000])
 
 

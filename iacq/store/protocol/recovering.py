@@ -16,6 +16,7 @@ from iacq.store.protocol import owning
 from iacq.store.schema import runs as table
 from iacq.store.schema import slots as slot_table
 from iacq.store.session import Transaction, now_ms
+from iacq.store.startable import is_unended
 from iacq.store.statement import After, Condition
 
 _OVER = Condition(table.c.lease_until < now_ms())
@@ -188,7 +189,7 @@ def expired_leases(tx: Transaction) -> list[Run]:
     """Return the running runs whose lease has ended, by the database's clock."""
     condition = sa.and_(
         table.c.status.in_([owning.RUNNING_IN[phase] for phase in Phase]),
-        table.c.fence.is_not(None),
+        sa.text(is_unended()),
         table.c.lease_until < tx.now,
     )
     ids = tx.execute(sa.select(table.c.id).where(condition)).scalars().all()
