@@ -11,6 +11,7 @@ import contextlib
 import importlib
 import os
 import re
+import signal
 import sys
 
 from iacq import settings as settings_module
@@ -35,6 +36,9 @@ _POD_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 def main() -> None:
     """Run the pod until SIGTERM."""
+    # Until the agent listens: as the first process of a container it would not hear what it has no handler for, and it
+    # may wait for the database before it listens.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     given = _arguments()
     settings = settings_module.load()
     tree = ProcessTree(settings.work_root / "pods" / given.pod_name, given.slots)

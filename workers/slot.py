@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import sys
 import threading
 import time
@@ -11,11 +12,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from celery.signals import worker_shutting_down
+from celery.worker import state
 
 from iacq import bootstrap, log, tasks
 from iacq.domain.slot import Place
 from iacq.errors import Unavailable
 from iacq.keeper import grace
+from iacq.keeper.child import INTERRUPT
 from iacq.messages import slot_queue
 from iacq.services import agents
 from iacq.services.phases import unfinished
@@ -48,9 +51,10 @@ def run(settings: Settings, pod: Registration, context: ChildContext) -> None:
         raise ValueError(f"{context.name} is not a slot")
     place = Place(pod_name=pod.pod_name, slot_id=context.slot_id, agent_id=pod.agent_id, boot=context.boot)
     worker = bootstrap.slot_worker(settings, place, context.keeper_socket)
+    stopping = _Stopping(worker, settings.stop_grace)
     threading.Thread(target=_listen, args=(worker, context.bell), name="bell", daemon=True).start()
     threading.Thread(target=_settle, args=(worker,), name="settle", daemon=True).start()
-    _consume(settings, worker)
+    _consume(settings, worker, stopping)
 
 
 def _listen(worker: SlotWorker, bell: int) -> None:
@@ -116,32 +120,55 @@ def _quietly(job: Callable[[SlotWorker], T], worker: SlotWorker) -> T | None:
     return None
 
 
-def _consume(settings: Settings, worker: SlotWorker) -> None:
-    place = worker.place
-    app = bootstrap.worker_app(settings)
-    tasks.register_slot(app, worker, lambda: _quietly(_answer, worker))
+class _Stopping:
+    """What requests to stop mean: no new work at once, an interrupt of what runs later, or now if asked again."""
 
-    agent = os.getppid()
-    drain = threading.Thread(target=_drain, args=(worker,), name="drain", daemon=True)
+    def __init__(self, worker: SlotWorker, stop_grace: float) -> None:
+        """Hear them from now on: a predecessor's apply may be adopted before Celery listens."""
+        self._worker = worker
+        self._stop_grace = stop_grace
+        self._agent = os.getppid()
+        self._drain = threading.Thread(target=_drain, args=(worker,), name="drain", daemon=True)
+        signal.signal(signal.SIGTERM, self._stop_before_celery)
+        signal.signal(INTERRUPT, lambda *_: self._stop_within(0))
 
-    def stop_soon(**_: object) -> None:
-        if os.getppid() != agent:
+    def stop(self, **_: object) -> None:
+        """Close the slot, and let what runs go on for a part of the grace."""
+        if os.getppid() != self._agent:
             # Killed with the agent: nobody asked the pod to stop. Terraform goes on under its keeper, and the process
             # that comes next in this place takes it over.
             os._exit(1)
-        now = worker.core.clock.monotonic()
-        if worker.stop_at is not None:
-            worker.stop_at = now  # asked again: what runs is interrupted now
-            return
-        worker.stop_at = now + grace.running_may_last(settings.stop_grace)
-        drain.start()
+        if self._drain.ident is None:
+            self._stop_within(grace.running_may_last(self._stop_grace))
+            self._drain.start()
+        else:
+            self._stop_within(0)
 
-    worker_shutting_down.connect(stop_soon, weak=False)
+    def wait_closed(self) -> None:
+        """Wait until the slot is closed: others of the pod may work for long, and nothing may be sent here then."""
+        if self._drain.ident is not None:
+            self._drain.join(_CLOSE)
+
+    def _stop_before_celery(self, *_: object) -> None:
+        self.stop()
+        state.should_stop = os.EX_OK  # Celery looks at it once it has started
+
+    def _stop_within(self, seconds: float) -> None:
+        stop_at = self._worker.core.clock.monotonic() + seconds
+        self._worker.stop_at = stop_at if self._worker.stop_at is None else min(stop_at, self._worker.stop_at)
+
+
+def _consume(settings: Settings, worker: SlotWorker, stopping: _Stopping) -> None:
+    place = worker.place
+    app = bootstrap.worker_app(settings)
+    tasks.register_slot(app, worker, lambda: _quietly(_answer, worker))
+    worker_shutting_down.connect(stopping.stop, weak=False)
     queue = slot_queue(place.pod_name, place.slot_id)
     node = bootstrap.worker_node(app, f"slot{place.slot_id}@{place.pod_name}", queue)
     node.start()
-    if worker.stop_at is not None:
-        drain.join(_CLOSE)  # other slots of the pod may work for long yet: meanwhile nothing may be sent to this one
+    with worker.lock:  # Celery does not know of an apply that was adopted: a thread follows it, or nobody does yet
+        _quietly(unfinished.settle, worker)
+    stopping.wait_closed()
     sys.exit(node.exitcode)
 
 

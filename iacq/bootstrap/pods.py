@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import sys
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from iacq.adapters.local_pods import runtime as local_pods
 from iacq.adapters.local_pods.runtime import LocalPodRuntime
-from iacq.adapters.programs.interrupting import signals_as_hurry, signals_as_interrupt
+from iacq.adapters.programs.interrupting import signals_as_interrupt
 from iacq.adapters.programs.supervised_program import Program
 from iacq.ports import PodRuntime, PodSpec
 from iacq.settings import Settings
@@ -54,12 +55,8 @@ def host(settings: Settings, say: Callable[[str], None]) -> PodHost:
 
 def serve(settings: Settings, say: Callable[[str], None]) -> None:
     """Host pods until ^C or SIGTERM, then stop their agents. Raises Conflict if there is another host."""
-    with signals_as_interrupt(), host(settings, say) as serving:
-        try:
-            serving.wait()
-        except KeyboardInterrupt:
-            with signals_as_hurry(serving.hurry):
-                serving.stop()
+    with signals_as_interrupt(), host(settings, say) as serving, contextlib.suppress(KeyboardInterrupt):
+        serving.wait()
 
 
 def _agent(settings: Settings, spec: PodSpec) -> Program:

@@ -11,7 +11,7 @@ from iacq.adapters import flower_site, listening, private_directory
 from iacq.adapters.broker.embedded import EmbeddedBroker
 from iacq.adapters.local_pods.host import PodHost
 from iacq.adapters.programs.foreground import Foreground
-from iacq.adapters.programs.interrupting import signals_as_hurry, signals_as_interrupt
+from iacq.adapters.programs.interrupting import signals_as_interrupt
 from iacq.adapters.terraform import binary, versions
 from iacq.bootstrap import pods as pod_parts
 from iacq.bootstrap import schema
@@ -51,8 +51,7 @@ class WholeSystem:
         A further ^C or SIGTERM during it interrupts what runs, the next one kills it. meanwhile: called once the pods
         were told to stop.
         """
-        with signals_as_hurry(self._host.hurry):
-            self._host.stop(meanwhile)
+        self._host.stop(meanwhile)
         self._foreground.stop()
 
 

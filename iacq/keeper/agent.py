@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from iacq.keeper import grace, process, wire
-from iacq.keeper.child import Bell, Child, ChildContext
+from iacq.keeper.child import INTERRUPT, Bell, Child, ChildContext
 from iacq.keeper.forkserver import ForkServer
 from iacq.keeper.orphans import Orphans
 from iacq.keeper.respawn import Backoff
@@ -36,6 +36,9 @@ REPORT_SECONDS = 3.0
 
 OTHERS_SECONDS = 5.0
 """How long the other children have to end, and keepers to record what was killed."""
+
+_NO_ROOM = 1.0
+"""Seconds until what could not be forked, for want of memory or processes, is tried again."""
 
 _PATIENCE = 3600.0
 
@@ -64,8 +67,8 @@ class ProcessTree:
         """Keep the children running until SIGTERM or SIGINT, then end everything.
 
         children: name → what it does after the fork, then it exits; `slot-N` gets the socket of a keeper.
-        stop_grace: seconds that slots have after the first signal; the second one is forwarded to them, so that they
-        interrupt what runs (`keeper.grace`); the third one ends all at once.
+        stop_grace: seconds that slots have after the first signal; the second one is told them (`INTERRUPT`), so that
+        they interrupt what runs (`keeper.grace`); the third one ends all at once.
         Returns 0 if all ended within that, 1 if programs or children had to be killed.
         """
         self._children = [Child(name, function) for name, function in children.items()]
@@ -81,27 +84,36 @@ class ProcessTree:
     def _start_what_is_due(self) -> None:
         now = time.monotonic()
         if self._server is None and now >= self._server_due:
-            self._server, self._server_started = ForkServer(), now
-        for seat in self._seats.values():
+            with _told("the fork server"):
+                self._server_due = now + _NO_ROOM
+                self._server, self._server_started = ForkServer(), now
+        for number, seat in self._seats.items():
             if seat.control is None and self._server is not None and now >= seat.due:
-                with contextlib.suppress(wire.Closed):  # the fork server just died: the next turn sees it
-                    seat.fill(self._server)
+                with _told(f"the keeper of slot {number}"):
+                    seat.due = now + _NO_ROOM
+                    with contextlib.suppress(wire.Closed):  # the fork server just died: the next turn sees it
+                        seat.fill(self._server)
         for child in self._children:
             if child.pid is None and now >= child.due:
-                self._start_child(child)
+                with _told(child.name):
+                    child.due = now + _NO_ROOM
+                    self._start_child(child)
 
     def _start_child(self, child: Child) -> None:
         seat = self._seats[child.slot_id] if child.slot_id is not None else None
-        ours: socket.socket | None = None
-        theirs: socket.socket | None = None
-        if seat is not None:
-            ours, theirs = socket.socketpair()
+        ours, theirs = socket.socketpair() if seat is not None else (None, None)
         foreign = [one for other in self._seats.values() for one in other.descriptors()]
         foreign += [*self._wakeup.descriptors(), *([self._server.fileno()] if self._server else [])]
         foreign += [ours.fileno()] if ours is not None else []
-        child.start(keeper_socket=theirs, bells=self._bells, foreign=foreign)
-        if theirs is not None:
-            theirs.close()
+        try:
+            child.start(keeper_socket=theirs, bells=self._bells, foreign=foreign)
+        except OSError:
+            if ours is not None:
+                ours.close()
+            raise
+        finally:
+            if theirs is not None:
+                theirs.close()
         if seat is not None and ours is not None:
             seat.connect(ours)
 
@@ -157,7 +169,7 @@ class ProcessTree:
         in_time = self._turn_until(self._slots_are_done, stop_grace, requests=2)
         if not in_time and self._requests_to_stop == 2:
             for child in slots:
-                child.send(signal.SIGTERM)
+                child.send(INTERRUPT)
             left = min(deadline - time.monotonic(), grace.stopping_may_last(stop_grace))
             in_time = self._turn_until(self._slots_are_done, left, requests=3)
         if not in_time:
@@ -239,6 +251,15 @@ def single_keeper() -> Iterator[socket.socket]:
             seat.hear()
         server.close()
         os.waitpid(server.pid, 0)
+
+
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Say what cannot be started now. The others live on: nobody ends because one process cannot be forked."""
+    try:
+        yield
+    except OSError as error:
+        _log.error("%s cannot be started: %s", what, error)
 
 
 def _living(children: list[Child]) -> bool:

@@ -16,6 +16,9 @@ from typing import NoReturn
 from iacq.keeper import process
 from iacq.keeper.respawn import Backoff
 
+INTERRUPT = signal.SIGUSR2
+"""Tells a slot that what runs is interrupted now. Not a second SIGTERM: of two that wait to be handled one is lost."""
+
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from iacq import log
-from iacq.domain.slot import Closed, Place, Slot
+from iacq.domain.slot import Place, Slot
 from iacq.messages import DISPATCH
 from iacq.services.core import Core
 from iacq.services.recovering import settle_slots
@@ -31,7 +31,7 @@ def drain_slot(core: Core, place: Place) -> None:
 
 
 def _close(tx: Transaction, place: Place) -> list[Slot]:
-    slots.close(tx, place.pod_name, place.slot_id, place.agent_id, Closed.DRAINING)
+    slots.drain(tx, place)
     slot = slots.at(tx, place.pod_name, place.slot_id)
     return [slot] if slot is not None and slot.run_id is not None and slot.agent_id == place.agent_id else []
 

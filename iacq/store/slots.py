@@ -104,6 +104,11 @@ def close(tx: Transaction, pod_name: str, slot_id: int, agent_id: str, why: Clos
     _update(tx, seen, {"closed": why})
 
 
+def drain(tx: Transaction, place: Place) -> None:
+    """Close a slot for good, whatever it is closed for already: nobody opens it again for another reason."""
+    _update(tx, {**_at(place), "agent_id": place.agent_id}, {"closed": Closed.DRAINING})
+
+
 def close_idle(tx: Transaction, pod_name: str, agent_id: str, why: Closed) -> int:
     """Close what is idle and open in a pod; returns how many slots. What a run holds stays as it is."""
     seen = {"pod_name": pod_name, "agent_id": agent_id, "status": SlotStatus.IDLE, "closed": None}

@@ -1,10 +1,12 @@
 """A pod is told to stop, and starts again."""
 
 import threading
+from pathlib import Path
 
-from iacq.domain.run import StartTier, Status
+from iacq.domain.run import Run, StartTier, Status
 from tests import processes
-from tests.acceptance import configurations
+from tests.acceptance import configurations, fleet
+from tests.acceptance.configurations import Gate
 from tests.acceptance.conftest import on_both
 from tests.acceptance.stubborn import lines, stubborn
 from tests.acceptance.system import POD, System
@@ -69,6 +71,42 @@ def test_what_does_not_end_within_the_grace_is_interrupted_once(system: System, 
     system.spy.restore()
     system.start_agent()
     assert system.wait(plans, Status.APPLY_PENDING).status is Status.APPLY_PENDING
+
+
+def test_an_adopted_apply_ends_in_a_stopping_pod(system: System, tmp_path, gate):
+    """docs/failures.md 29: a slot's process was replaced while terraform went on; it reports the end all the same."""
+    system.stop(POD)
+    system.start_agent(STOP_GRACE="120s")
+    adopted = adopted_apply(system, tmp_path, gate)
+    stopping = threading.Thread(target=system.stop, args=(POD,))
+    stopping.start()
+    wait_until(lambda: not any(slot.usable for slot in system.client.slots()), 10, "the slots are closed")
+    gate.open()
+    stopping.join()
+    adopted = system.client.get(adopted.id)
+    assert (adopted.status, adopted.error_text) == (Status.APPLIED, None)
+    assert len(system.spy.calls("apply", run=adopted.id)) == 1
+
+
+def test_an_adopted_apply_is_interrupted_after_the_grace(system: System, tmp_path, gate):
+    """docs/failures.md 29."""
+    system.stop(POD)
+    system.start_agent(STOP_GRACE="6s")
+    adopted = adopted_apply(system, tmp_path, gate)
+    assert system.stop(POD) == 0
+    adopted = system.client.get(adopted.id)
+    assert (adopted.status, adopted.error_code) == (Status.FAILED, "stopped")
+    assert "first" in system.client.pull_state("adopted").decode()
+
+
+def adopted_apply(system: System, tmp_path: Path, gate: Gate) -> Run:
+    """Apply until terraform stands before the gate, and lose the slot's process: the next one takes over."""
+    system.workspace("adopted", configurations.write(tmp_path / "adopted", gate.configuration()))
+    run = system.plan("adopted")
+    system.confirm(run)
+    gate.reached()
+    fleet.kill(system.fleet().slot(system.client.get(run.id).slot_id))
+    return system.until(run, lambda _: "adopted" in system.history(run), "the apply is adopted")
 
 
 def test_a_terraform_that_does_not_stop_is_killed_with_all_it_started(system: System, tmp_path):

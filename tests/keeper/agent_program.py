@@ -3,22 +3,25 @@
 Children say what they do in files of ROOT: `<name>/<boot>` with their pid.
 """
 
+import errno
 import json
 import os
 import select
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
 from iacq.adapters.keeper_client import KeeperClient
 from iacq.keeper.agent import ProcessTree
-from iacq.keeper.child import ChildContext
+from iacq.keeper.child import INTERRUPT, ChildContext
 from iacq.ports import Ended, EndUnknown
 from tests.keeper import jobs
 
 ROOT = Path(sys.argv[1])
+REQUESTS = (signal.SIGTERM, INTERRUPT)
 
 
 def say_hello(context: ChildContext) -> None:
@@ -45,23 +48,27 @@ def crash(context: ChildContext) -> None:
 
 
 def stubborn(context: ChildContext) -> None:
-    """Ignore the request to end."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """Ignore the requests to end."""
+    for number in REQUESTS:
+        signal.signal(number, signal.SIG_IGN)
     idle(context)
 
 
 def hurried(context: ChildContext) -> None:
-    """Write down each request to end; obey the second one."""
-    asked = 0
+    """Write down each request; obey once both were heard. While ROOT/deaf exists nothing is heard."""
+    heard: list[str] = []
 
-    def note(_number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        asked += 1
-        (ROOT / f"{context.name}.asked").write_text(str(asked))
+    def note(number: int, _frame: FrameType | None) -> None:
+        heard.append(signal.Signals(number).name)
+        (ROOT / f"{context.name}.heard").write_text(" ".join(heard))
 
-    signal.signal(signal.SIGTERM, note)
+    signal.pthread_sigmask(signal.SIG_BLOCK, REQUESTS)
+    for number in REQUESTS:
+        signal.signal(number, note)
     say_hello(context)
-    while asked < 2:
+    while len(heard) < 2:
+        if not (ROOT / "deaf").exists():
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, REQUESTS)
         time.sleep(0.02)
 
 
@@ -133,7 +140,16 @@ def last_words(context: ChildContext) -> None:
     idle(context)
 
 
+def fork(really: Callable[[], int] = os.fork) -> int:
+    """Fork, but not while ROOT/no-room exists."""
+    if (ROOT / "no-room").exists():
+        (ROOT / "refused").touch()
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+    return really()
+
+
 def main() -> int:
+    os.fork = fork
     slots, grace = int(sys.argv[2]), float(sys.argv[3])
     behaviour = globals()[sys.argv[4]]
     housekeeping = globals()[sys.argv[5]] if len(sys.argv) > 5 else idle

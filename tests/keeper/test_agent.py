@@ -314,11 +314,49 @@ def test_a_third_request_ends_the_grace(agent: Agent) -> None:
     assert time.monotonic() - begin < 15
 
 
-def test_a_second_request_is_forwarded_and_shortens_the_grace(agent: Agent, tmp_path: Path) -> None:
+def test_a_second_request_is_told_and_shortens_the_grace(agent: Agent, tmp_path: Path) -> None:
     agent.start("hurried", grace=600)
     assert agent.process is not None
-    asked = tmp_path / "slot-1.asked"
-    for number, heard in ((signal.SIGTERM, "1"), (signal.SIGINT, "2")):
+    heard = tmp_path / "slot-1.heard"
+    for number, words in ((signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "SIGTERM SIGUSR2")):
         agent.process.send_signal(number)
-        wait_until(lambda heard=heard: asked.exists() and asked.read_text() == heard)
+        wait_until(lambda words=words: heard.exists() and heard.read_text() == words)
     assert agent.process.wait(60) == 0
+
+
+def test_two_requests_at_once_are_two(agent: Agent, tmp_path: Path) -> None:
+    """Of two SIGTERMs that wait to be handled a slot would hear one, and be killed before it interrupted anything."""
+    (tmp_path / "deaf").touch()
+    agent.start("hurried", grace=600)
+    assert agent.process is not None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        agent.process.send_signal(number)
+    slot = agent.boot("slot-1")
+    wait_until(lambda: pending(slot) == {signal.SIGTERM, signal.SIGUSR2}, what="both wait to be handled")
+    (tmp_path / "deaf").unlink()
+    assert agent.process.wait(60) == 0
+    assert sorted((tmp_path / "slot-1.heard").read_text().split()) == ["SIGTERM", "SIGUSR2"]
+
+
+def pending(pid: int) -> set[signal.Signals]:
+    """Return the signals that wait until a process hears them."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    mask = int(next(line.split()[1] for line in status.splitlines() if line.startswith("ShdPnd")), 16)
+    return {number for number in signal.Signals if mask >> (number - 1) & 1}
+
+
+def test_what_cannot_be_forked_is_tried_again(agent: Agent, tmp_path: Path) -> None:
+    """A machine without room for one process more costs the pod's other slots nothing."""
+    agent.start("idle", slots=2)
+    other = agent.boot("slot-2")
+    (tmp_path / "no-room").touch()
+    descriptors = len(os.listdir(f"/proc/{agent.pid}/fd"))
+    os.kill(agent.boot("slot-1"), signal.SIGKILL)
+    for _ in range(2):
+        wait_until((tmp_path / "refused").exists, what="a fork is refused")
+        (tmp_path / "refused").unlink()
+    wait_until(lambda: len(os.listdir(f"/proc/{agent.pid}/fd")) <= descriptors, what="nothing stays open")
+    (tmp_path / "no-room").unlink()
+    agent.boot("slot-1", 2)
+    assert processes.is_alive(other)
+    assert agent.stop() == 0

@@ -184,6 +184,19 @@ def test_leaving_gives_everything_that_waits_away(world: World, core: Core) -> N
     assert world.run(run.id).status is S.APPLY_PENDING
 
 
+@pytest.mark.parametrize("why", [None, Closed.STARTING, Closed.NOT_ANSWERING, Closed.DISK_FULL])
+def test_a_slot_that_leaves_is_not_opened_again(world: World, core: Core, why: Closed | None) -> None:
+    """Whatever it was closed for: its process, and its pod's housekeeping, may find just then that this is over."""
+    world.pod()
+    place = world.place()
+    if why is not None:
+        world.do(slots.close, place.pod_name, place.slot_id, place.agent_id, why)
+    agents.drain_slot(core, place)
+    assert not world.do(slots.open_again, place)
+    assert not world.do(slots.open_closed, place.pod_name, place.agent_id, Closed.DISK_FULL)
+    assert world.slot(1).closed is Closed.DRAINING
+
+
 def test_a_pod_with_an_interrupted_apply_is_not_forgotten(world: World, core: Core) -> None:
     world.pod()
     run = world.at(S.APPLY_INTERRUPTED)

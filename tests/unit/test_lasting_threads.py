@@ -1,5 +1,7 @@
 """Threads that live as long as their process, or as a phase: an error that nobody foresaw does not end them."""
 
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,12 +11,15 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.exceptions import WorkerShutdown
 from celery.utils.dispatch import Signal
+from celery.worker import state
 
 from iacq.bootstrap.measured import Pulse
 from iacq.domain.run import Phase, Status
 from iacq.domain.slot import Place
 from iacq.errors import Unavailable
+from iacq.keeper.child import INTERRUPT
 from iacq.services.phases.lease import Lease
 from iacq.settings import Settings
 from iacq.store.pods import Registration
@@ -103,21 +108,100 @@ def test_a_slot_tries_again(caplog: Any) -> None:
     assert logged(caplog) == [UnforeseenError]
 
 
-def test_a_slot_is_closed_before_its_process_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+class StoppingSlot:
+    """A slot process whose Celery node ends at once, as it does when it is told to stop: it knows of no task.
+
+    meanwhile: what happens while it runs.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, home: Path, database: Answers) -> None:
+        self._told = Signal()
+        self.database = database
+        present = core(database, home)
+        present.ring_control = lambda _task: True
+        place = Place(pod_name="pod1", slot_id=1, agent_id="pod1-a", boot="b")
+        self.worker: Any = SimpleNamespace(core=present, place=place, stop_at=None, lock=threading.Lock())
+        self.settled = 0
+        monkeypatch.setattr(slot, "worker_shutting_down", self._told)
+        monkeypatch.setattr(slot, "_CLOSE_AGAIN", 0.01)
+        monkeypatch.setattr("iacq.bootstrap.worker_app", lambda _settings: Celery(set_as_current=False))
+        monkeypatch.setattr("iacq.services.phases.unfinished.settle", self._settle)
+        monkeypatch.setattr(state, "should_stop", None)
+        self._monkeypatch = monkeypatch
+
+    def _settle(self, _worker: object) -> None:
+        self.settled += 1
+
+    def tell(self) -> None:
+        """Do what Celery does when it hears SIGTERM."""
+        self._told.send(sender=None)
+
+    def run(self, meanwhile: Callable[[], None]) -> None:
+        node = SimpleNamespace(start=meanwhile, exitcode=0)
+        self._monkeypatch.setattr("iacq.bootstrap.worker_node", lambda *_: node)
+        before = {number: signal.getsignal(number) for number in (INTERRUPT, signal.SIGTERM)}
+        try:
+            stopping = slot._Stopping(self.worker, self.worker.core.settings.stop_grace)
+            with pytest.raises(SystemExit):
+                slot._consume(self.worker.core.settings, self.worker, stopping)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @property
+    def now(self) -> float:
+        return self.worker.core.clock.monotonic()
+
+
+@pytest.fixture
+def stopping(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> StoppingSlot:
+    return StoppingSlot(monkeypatch, tmp_path, Answers([]))
+
+
+def test_a_slot_is_closed_before_its_process_ends(stopping: StoppingSlot) -> None:
     """Others of its pod may apply for an hour yet: what is sent to it meanwhile would wait for nobody."""
-    told, database = Signal(), Answers(Unavailable("away", code="database_unavailable"), UnforeseenError(), [])
-    present = core(database, tmp_path)
-    present.ring_control = lambda _task: True
-    place = Place(pod_name="pod1", slot_id=1, agent_id="pod1-a", boot="b")
-    worker: Any = SimpleNamespace(core=present, place=place, stop_at=None)
-    node = SimpleNamespace(start=lambda: told.send(sender=None), exitcode=0)
-    monkeypatch.setattr(slot, "worker_shutting_down", told)
-    monkeypatch.setattr(slot, "_CLOSE_AGAIN", 0.01)
-    monkeypatch.setattr("iacq.bootstrap.worker_app", lambda _settings: Celery(set_as_current=False))
-    monkeypatch.setattr("iacq.bootstrap.worker_node", lambda *_: node)
-    with pytest.raises(SystemExit):
-        slot._consume(present.settings, worker)
-    assert database.asked == 3
+    answers = Unavailable("away", code="database_unavailable"), UnforeseenError(), []
+    stopping.database = stopping.worker.core.database = Answers(*answers)
+    stopping.run(stopping.tell)
+    assert stopping.database.asked == 3
+    assert stopping.settled == 1, "what an earlier process left was not looked for"
+
+
+def test_a_slot_does_not_leave_an_adopted_apply(stopping: StoppingSlot) -> None:
+    """Celery does not know of it, and ends. A second request to stop still interrupts it."""
+    followed = []
+
+    class Followed:
+        """The lock of a slot whose apply a thread follows."""
+
+        def __enter__(self) -> None:
+            assert stopping.worker.stop_at > stopping.now
+            os.kill(os.getpid(), INTERRUPT)
+
+        def __exit__(self, *_: object) -> None:
+            followed.append(stopping.worker.stop_at)
+
+    stopping.worker.lock = Followed()
+    stopping.run(stopping.tell)
+    assert followed == [stopping.now]
+
+
+def test_both_requests_to_stop_are_heard_in_any_order(stopping: StoppingSlot) -> None:
+    def meanwhile() -> None:
+        os.kill(os.getpid(), INTERRUPT)
+        assert stopping.worker.stop_at == stopping.now
+        stopping.tell()
+
+    stopping.run(meanwhile)
+    assert stopping.worker.stop_at == stopping.now
+    assert stopping.database.asked == 1, "the slot was not closed"
+
+
+def test_a_slot_hears_a_request_before_celery_does(stopping: StoppingSlot) -> None:
+    stopping.run(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert stopping.database.asked == 1, "the slot was not closed"
+    with pytest.raises(WorkerShutdown):
+        state.maybe_shutdown()
 
 
 def logged(caplog: Any) -> list[type]:

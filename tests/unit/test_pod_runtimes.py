@@ -3,7 +3,9 @@
 import contextlib
 import dataclasses
 import os
+import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol, Self
@@ -283,6 +285,28 @@ def test_stopping_the_host_stops_its_agents_and_the_next_one_starts_them(local: 
     wait_until(lambda: local.pid() != first, what="it starts again")
     assert until(local.runtime, PodPhase.RUNNING).name == "pod-a"
     assert find(local.runtime, "pod-b") is None
+
+
+def test_a_second_request_while_the_host_stops_is_handed_on(local: OnThisMachine, tmp_path: Path) -> None:
+    """Also if the first one came before anybody was in charge of stopping: nothing may outlive the host."""
+    heard, ready = tmp_path / "heard", tmp_path / "ready"
+    local.script = (
+        f"trap 'echo TERM >> {heard}' TERM; touch {ready}; until [ \"$(wc -l < {heard})\" = 2 ]; do sleep 0.05; done"
+    )
+    heard.touch()
+    local.runtime.create(spec())
+    wait_until(ready.exists, what="the agent runs")
+
+    def ask_again() -> None:
+        wait_until(heard.read_text, what="it was asked once")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    asking = threading.Thread(target=ask_again)
+    asking.start()
+    local.host.stop()
+    asking.join()
+    assert heard.read_text().split() == ["TERM", "TERM"]
+    assert not processes.is_alive(local.pid())
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from iacq.adapters.local_pods.files import PodFiles, PodState
 from iacq.adapters.local_pods.hosted_pod import HostedPod, Surroundings
 from iacq.adapters.local_pods.runtime import HOST_LOCK
 from iacq.adapters.programs.bell import Bell
+from iacq.adapters.programs.interrupting import signals_as_hurry
 from iacq.adapters.programs.supervised_program import Program, Restarts
 from iacq.adapters.programs.up_lock import UpLock
 from iacq.errors import IacqError, Unavailable
@@ -94,18 +95,20 @@ class PodHost:
     def stop(self, meanwhile: Callable[[], object] = lambda: None) -> None:
         """Stop all agents, each within its grace, and release the lock. May be called again.
 
-        meanwhile: called once they were told to stop.
+        Called in the main thread, a further ^C or SIGTERM during it means `hurry()`. meanwhile: called once they were
+        told to stop.
         """
         if not self._bell.hangs:
             return
-        with contextlib.suppress(Unavailable):  # a full disk does not keep it from stopping
-            self._files.set_stopping(True)
-        self._stop = True
-        self._bell.ring()
-        meanwhile()
-        while self._thread.is_alive():
-            self._thread.join(_LOOK)
-        self._bell.take_down()
+        with signals_as_hurry(self.hurry):
+            with contextlib.suppress(Unavailable):  # a full disk does not keep it from stopping
+                self._files.set_stopping(True)
+            self._stop = True
+            self._bell.ring()
+            meanwhile()
+            while self._thread.is_alive():
+                self._thread.join(_LOOK)
+            self._bell.take_down()
         self._lock.release()
 
     # What follows runs in the thread.
