@@ -15,7 +15,7 @@ from iacq.store import freezes, readable
 from iacq.store import runs as run_rows
 from iacq.store.schema import runs, slots, workspaces
 from iacq.store.session import Transaction
-from iacq.store.startable import COLUMNS, is_unended, to_candidate
+from iacq.store.startable import COLUMNS, is_active, is_unended, to_candidate
 
 LIMIT = 300
 """Confirmed runs that are looked at: there are never more free slots than that for long."""
@@ -42,6 +42,9 @@ _RUNNING = (
     .where(_UNENDED, runs.c.status.in_(sorted(transitions.QUEUED | transitions.RUNNING)))
     .group_by(runs.c.workspace_id, runs.c.requested_by)
 )
+_ACTIVE = sa.select(*run_rows.COLUMNS).where(
+    sa.text(is_active()), runs.c.workspace_id == sa.bindparam("workspace", type_=sa.String)
+)
 
 
 def confirmed(tx: Transaction, pools: Collection[str]) -> list[Candidate]:
@@ -63,8 +66,8 @@ def running_counts(tx: Transaction) -> tuple[Counter[str], Counter[str]]:
 
 def active_of(tx: Transaction, workspace: str) -> Run | None:
     """Return the state-changing run of a workspace between `plan_queued` and its end."""
-    found = run_rows.listed(tx, workspace=workspace, statuses=transitions.ACTIVE)
-    return next((run for run in found if run.run_type.changes_state), None)
+    found = readable.many(tx, _ACTIVE, (runs.c.id,), run_rows.to_run, {"workspace": workspace})
+    return next(iter(found), None)
 
 
 def first_pending_of(tx: Transaction, workspace: str) -> Run | None:

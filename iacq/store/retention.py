@@ -27,11 +27,12 @@ _BELONGING = [
 
 
 def _ended(tx: Transaction, older_than_ms: int) -> sa.Select[tuple[int]]:
+    before = sa.select(tx.now - older_than_ms).scalar_subquery()  # else PostgreSQL asks its clock for each ended run
     return (
         sa.select(runs.c.id)
         .where(
             sa.text(f"fence IS NOT NULL AND {is_in('status', transitions.ENDED)}"),  # as the index has it
-            runs.c.completed_ms < tx.now - older_than_ms,
+            runs.c.completed_ms < before,
         )
         .order_by(runs.c.completed_ms)
     )

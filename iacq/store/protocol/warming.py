@@ -143,10 +143,10 @@ def reset(tx: Transaction, pool: str) -> int:
     changed = tx.execute(
         table.update()
         .where(
+            _OURS,
             table.c.pool == pool,
-            table.c.fence.is_not(None),
             table.c.status.in_(_SERVED),
-            table.c.warmup_agent_id.is_(None),
+            _NOWHERE_PREPARED,
             sa.or_(table.c.warmup_status != WarmupStatus.NONE, table.c.warmup_retry_count > 0),
         )
         .values(**runs.LOST_PLACE, warmup_retry_count=0)
@@ -168,12 +168,14 @@ def bell_of(run: Run) -> WarmupBell:
     return WarmupBell(run_id=run.id, retry=run.warmup_retries, queue=queue, workspace=run.workspace)
 
 
+_NOWHERE_PREPARED = sa.func.coalesce(table.c.warmup_agent_id, "") == ""
+"""Not `is null`: SQLite would take an index in which every ended run is null, too."""
 _OURS = sa.text(is_unended(f"{table.name}."))  # in words, or SQLite does not see that an index has all of these
 _UNPREPARED = sa.and_(
     _OURS,
     table.c.status.in_(_PREPARABLE),
     table.c.warmup_status.in_(sorted(warmup.TABLE[Step.BEGIN][0])),
-    table.c.warmup_agent_id.is_(None),
+    _NOWHERE_PREPARED,
     table.c.needs_protocol <= versions.PROTOCOL,
     table.c.pool.not_in(freezes.FROZEN_POOLS),
 )
