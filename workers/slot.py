@@ -174,7 +174,7 @@ def _consume(settings: Settings, worker: SlotWorker, stopping: _Stopping) -> Non
 
 def _drain(worker: SlotWorker) -> None:
     while not _quietly(_close, worker):
-        time.sleep(_CLOSE_AGAIN)
+        time.sleep(_CLOSE_AGAIN)  # a thread of its own: nothing else waits meanwhile but the end of the process
 
 
 def _close(worker: SlotWorker) -> bool:

@@ -1,6 +1,8 @@
 """A pod is told to stop, and starts again."""
 
+import contextlib
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 from iacq.domain.run import Run, StartTier, Status
@@ -11,6 +13,18 @@ from tests.acceptance.conftest import on_both
 from tests.acceptance.stubborn import lines, stubborn
 from tests.acceptance.system import POD, System
 from tests.waiting import wait_until
+
+
+@contextlib.contextmanager
+def stopping(system: System) -> Iterator[None]:
+    """Ask the pod to stop; go on once its slots are closed; see in the end that nothing had to be killed."""
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(system.stop(POD)))
+    thread.start()
+    wait_until(lambda: not any(slot.usable for slot in system.client.slots()), 10, "the slots are closed")
+    yield
+    thread.join()
+    assert codes == [0]
 
 
 @on_both
@@ -24,14 +38,9 @@ def test_a_pod_that_stops_lets_an_apply_end_and_gives_the_rest_away(system: Syst
     runs = system.plan("runs")
     system.confirm(runs)
     gate.reached()
-    codes: list[int] = []
-    stopping = threading.Thread(target=lambda: codes.append(system.stop(POD)))
-    stopping.start()
-    wait_until(lambda: not any(slot.usable for slot in system.client.slots()), 10, "the slots are closed")
-    later = system.client.enqueue("waits", "plan")
-    gate.open()
-    stopping.join()
-    assert codes == [0]
+    with stopping(system):
+        later = system.client.enqueue("waits", "plan")
+        gate.open()
     runs = system.client.get(runs.id)
     assert (runs.status, runs.error_text) == (Status.APPLIED, None)
     assert not processes.working_in(system.settings.work_root)
@@ -78,11 +87,8 @@ def test_an_adopted_apply_ends_in_a_stopping_pod(system: System, tmp_path, gate)
     system.stop(POD)
     system.start_agent(STOP_GRACE="120s")
     adopted = adopted_apply(system, tmp_path, gate)
-    stopping = threading.Thread(target=system.stop, args=(POD,))
-    stopping.start()
-    wait_until(lambda: not any(slot.usable for slot in system.client.slots()), 10, "the slots are closed")
-    gate.open()
-    stopping.join()
+    with stopping(system):
+        gate.open()
     adopted = system.client.get(adopted.id)
     assert (adopted.status, adopted.error_text) == (Status.APPLIED, None)
     assert len(system.spy.calls("apply", run=adopted.id)) == 1
@@ -138,11 +144,8 @@ def test_an_apply_that_has_not_begun_does_not_begin_in_a_stopping_pod(system: Sy
     system.spy.hook(f'if [ "$1" = init ]; then {gate.script}; fi')
     system.confirm(run)
     gate.reached()
-    stopping = threading.Thread(target=system.stop, args=(POD,))
-    stopping.start()
-    wait_until(lambda: not any(slot.usable for slot in system.client.slots()), 10, "the slots are closed")
-    gate.open()
-    stopping.join()
+    with stopping(system):
+        gate.open()
     back = system.client.get(run.id)
     assert (back.status, back.tries, back.effects_at) == (Status.CONFIRMED, 0, None)
     assert "apply" not in system.spy.commands(run.id)

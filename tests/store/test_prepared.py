@@ -81,7 +81,7 @@ def test_a_server_that_forgot_them_is_told_again(database: Database) -> None:
 def test_what_is_wanted_is_prepared_once_though_the_count_began_again(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prepared, "COUNTED", 1)
+    monkeypatch.setattr(prepared, "COUNTED", 1)  # the real bound takes 500 statements
     with database.transaction() as tx:
         for _ in range(2):
             assert [twice(tx, 1), added(tx, 1)] == [2, 2]

@@ -1,5 +1,6 @@
 """What is asked again and again does not read every run that there ever was."""
 
+import contextlib
 import re
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from iacq.domain import transitions
 from iacq.domain.run import Status
 from iacq.services import views
-from iacq.store import counts, demand, happened, queue, runs, startable
+from iacq.store import counts, demand, happened, queue, retention, runs, startable
 from iacq.store.protocol import recovering, warming
 from iacq.store.session import Database, Transaction
 
@@ -67,3 +68,13 @@ def test_no_table_of_runs_or_events_is_scanned(sqlite_world, name):
             assert not re.match(r"SCAN (workspace_tasks|iacq_events)\b", step), f"{step}: {statement}"
             assert " idx_workspace_tasks_warmup_agent " not in step, f"all that ended are in there: {statement}"
             assert " ix_iacq_workspace " not in step or name == "the runs of a workspace", f"{step}: {statement}"
+
+
+def test_old_runs_are_found_by_their_index_on_postgresql(postgres_world):
+    """Its clock differs from row to row: compared with it, each run that has ended would be read."""
+    with contextlib.closing(Database(postgres_world.url)) as database, database.transaction() as tx:  # the real clock
+        tx.execute(sa.text("SET LOCAL enable_seqscan = off"))
+        tx.execute(sa.text("SET LOCAL enable_bitmapscan = off"))
+        asked = retention._ended(tx, 1000).compile(database.engine, compile_kwargs={"literal_binds": True})
+        plan = [row[0] for row in tx.connection.exec_driver_sql(f"EXPLAIN {asked}")]
+    assert any("Index Cond: (completed_ms <" in line for line in plan), plan

@@ -122,11 +122,12 @@ class StoppingSlot:
         place = Place(pod_name="pod1", slot_id=1, agent_id="pod1-a", boot="b")
         self.worker: Any = SimpleNamespace(core=present, place=place, stop_at=None, lock=threading.Lock())
         self.settled = 0
-        monkeypatch.setattr(slot, "worker_shutting_down", self._told)
-        monkeypatch.setattr(slot, "_CLOSE_AGAIN", 0.01)
+        # Celery's parts are stood in for: a real node would end the process of the tests with it.
+        monkeypatch.setattr(slot, "worker_shutting_down", self._told)  # its receivers live as long as the process
+        monkeypatch.setattr(slot, "_CLOSE_AGAIN", 0.01)  # nobody waits for half a second here
         monkeypatch.setattr("iacq.bootstrap.worker_app", lambda _settings: Celery(set_as_current=False))
-        monkeypatch.setattr("iacq.services.phases.unfinished.settle", self._settle)
-        monkeypatch.setattr(state, "should_stop", None)
+        monkeypatch.setattr("iacq.services.phases.unfinished.settle", self._settle)  # tests/store has the real one
+        monkeypatch.setattr(state, "should_stop", None)  # of this process: put back after the test
         self._monkeypatch = monkeypatch
 
     def _settle(self, _worker: object) -> None:
