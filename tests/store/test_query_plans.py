@@ -70,11 +70,11 @@ def test_no_table_of_runs_or_events_is_scanned(sqlite_world, name):
             assert " ix_iacq_workspace " not in step or name == "the runs of a workspace", f"{step}: {statement}"
 
 
-def test_old_runs_are_found_by_their_index_on_postgresql(postgres_world):
-    """Its clock differs from row to row: compared with it, each run that has ended would be read."""
+def test_old_runs_are_compared_with_one_reading_of_the_clock_on_postgresql(postgres_world):
+    """Its clock differs from row to row: compared with that, no index helps, and each run that has ended is read."""
     with contextlib.closing(Database(postgres_world.url)) as database, database.transaction() as tx:  # the real clock
-        tx.execute(sa.text("SET LOCAL enable_seqscan = off"))
-        tx.execute(sa.text("SET LOCAL enable_bitmapscan = off"))
         asked = retention._ended(tx, 1000).compile(database.engine, compile_kwargs={"literal_binds": True})
         plan = [row[0] for row in tx.connection.exec_driver_sql(f"EXPLAIN {asked}")]
-    assert any("Index Cond: (completed_ms <" in line for line in plan), plan
+    compared = [line for line in plan if "completed_ms <" in line]
+    assert compared, plan
+    assert not any("clock_timestamp" in line for line in compared), plan
