@@ -52,9 +52,14 @@ def run(settings: Settings, pod: Registration, context: ChildContext) -> None:
     place = Place(pod_name=pod.pod_name, slot_id=context.slot_id, agent_id=pod.agent_id, boot=context.boot)
     worker = bootstrap.slot_worker(settings, place, context.keeper_socket)
     stopping = _Stopping(worker, settings.stop_grace)
+    if context.stop_at is not None:
+        stopping.begin(context.stop_at)  # started only to finish what its predecessor ran
     threading.Thread(target=_listen, args=(worker, context.bell), name="bell", daemon=True).start()
     threading.Thread(target=_settle, args=(worker,), name="settle", daemon=True).start()
-    _consume(settings, worker, stopping)
+    exitcode = _consume(settings, worker, stopping) if context.stop_at is None else os.EX_OK
+    _finish(worker)
+    stopping.wait_closed()
+    sys.exit(exitcode)
 
 
 def _listen(worker: SlotWorker, bell: int) -> None:
@@ -130,7 +135,7 @@ class _Stopping:
         self._agent = os.getppid()
         self._drain = threading.Thread(target=_drain, args=(worker,), name="drain", daemon=True)
         signal.signal(signal.SIGTERM, self._stop_before_celery)
-        signal.signal(INTERRUPT, lambda *_: self._stop_within(0))
+        signal.signal(INTERRUPT, self._interrupt)
 
     def stop(self, **_: object) -> None:
         """Close the slot, and let what runs go on for a part of the grace."""
@@ -139,10 +144,14 @@ class _Stopping:
             # that comes next in this place takes it over.
             os._exit(1)
         if self._drain.ident is None:
-            self._stop_within(grace.running_may_last(self._stop_grace))
-            self._drain.start()
+            self.begin(self._worker.core.clock.monotonic() + grace.running_may_last(self._stop_grace))
         else:
-            self._stop_within(0)
+            self._interrupt()
+
+    def begin(self, stop_at: float) -> None:
+        """Take no new work, and interrupt what runs at that time (monotonic seconds)."""
+        self._stop_at(stop_at)
+        self._drain.start()
 
     def wait_closed(self) -> None:
         """Wait until the slot is closed: others of the pod may work for long, and nothing may be sent here then."""
@@ -153,12 +162,15 @@ class _Stopping:
         self.stop()
         state.should_stop = os.EX_OK  # Celery looks at it once it has started
 
-    def _stop_within(self, seconds: float) -> None:
-        stop_at = self._worker.core.clock.monotonic() + seconds
+    def _interrupt(self, *_: object) -> None:
+        self._stop_at(self._worker.core.clock.monotonic())
+
+    def _stop_at(self, stop_at: float) -> None:
         self._worker.stop_at = stop_at if self._worker.stop_at is None else min(stop_at, self._worker.stop_at)
 
 
-def _consume(settings: Settings, worker: SlotWorker, stopping: _Stopping) -> None:
+def _consume(settings: Settings, worker: SlotWorker, stopping: _Stopping) -> int | None:
+    """Be a Celery node until it is told to stop; returns its exit code."""
     place = worker.place
     app = bootstrap.worker_app(settings)
     tasks.register_slot(app, worker, lambda: _quietly(_answer, worker))
@@ -166,10 +178,25 @@ def _consume(settings: Settings, worker: SlotWorker, stopping: _Stopping) -> Non
     queue = slot_queue(place.pod_name, place.slot_id)
     node = bootstrap.worker_node(app, f"slot{place.slot_id}@{place.pod_name}", queue)
     node.start()
-    with worker.lock:  # Celery does not know of an apply that was adopted: a thread follows it, or nobody does yet
-        _quietly(unfinished.settle, worker)
-    stopping.wait_closed()
-    sys.exit(node.exitcode)
+    code: int | None = node.exitcode
+    return code
+
+
+def _finish(worker: SlotWorker) -> None:
+    """See to the end of what Celery does not know of: an apply that was adopted, or that nobody follows yet."""
+    with worker.lock:
+        while not _quietly(unfinished.settle, worker) and worker.stop_at is not None:
+            if not unfinished.running(worker):
+                return
+            if worker.core.clock.monotonic() >= worker.stop_at:
+                _quietly(_interrupt, worker)
+            time.sleep(_SETTLE_AGAIN)
+
+
+def _interrupt(worker: SlotWorker) -> None:
+    """Interrupt what could not be adopted. It ends with the pod: so it may save its state."""
+    for job in unfinished.running(worker):
+        worker.keeper.interrupt(job)
 
 
 def _drain(worker: SlotWorker) -> None:

@@ -3,7 +3,8 @@
     agent ─┬─ fork server ─── keeper (one per slot) ─── terraform
            └─ housekeeping, slot-1, slot-2, …
 
-The agent waits, reaps, starts again what died, and forwards the request to stop.
+The agent waits, reaps, starts again what died, and forwards the request to stop. Then it starts a slot again only if
+that died before it had reported what it ran.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from iacq.keeper import grace, process, wire
+from iacq.keeper import files, grace, process, wire
 from iacq.keeper.child import INTERRUPT, Bell, Child, ChildContext
 from iacq.keeper.forkserver import ForkServer
 from iacq.keeper.orphans import Orphans
@@ -59,9 +60,11 @@ class ProcessTree:
         for seat in self._seats.values():
             seat.fill(self._server)
         self._bells = {number: Bell() for number in self._seats}
+        self._slots_root = slots_root
         self._orphans = Orphans(slots_root)
         self._children: list[Child] = []
         self._requests_to_stop = 0
+        self._stop_at: float | None = None  # monotonic seconds when slots interrupt what they run
 
     def run(self, children: Mapping[str, Callable[[ChildContext], None]], stop_grace: float) -> int:
         """Keep the children running until SIGTERM or SIGINT, then end everything.
@@ -77,11 +80,11 @@ class ProcessTree:
         gc.collect()
         gc.freeze()  # the children share what is there now
         while not self._requests_to_stop:
-            self._start_what_is_due()
-            self._turn(self._until_next_start())
+            self._start_what_is_due(self._children)
+            self._turn(self._until_next_start(self._children))
         return self._stop(stop_grace)
 
-    def _start_what_is_due(self) -> None:
+    def _start_what_is_due(self, children: list[Child]) -> None:
         now = time.monotonic()
         if self._server is None and now >= self._server_due:
             with _told("the fork server"):
@@ -93,7 +96,7 @@ class ProcessTree:
                     seat.due = now + _NO_ROOM
                     with contextlib.suppress(wire.Closed):  # the fork server just died: the next turn sees it
                         seat.fill(self._server)
-        for child in self._children:
+        for child in children:
             if child.pid is None and now >= child.due:
                 with _told(child.name):
                     child.due = now + _NO_ROOM
@@ -106,7 +109,7 @@ class ProcessTree:
         foreign += [*self._wakeup.descriptors(), *([self._server.fileno()] if self._server else [])]
         foreign += [ours.fileno()] if ours is not None else []
         try:
-            child.start(keeper_socket=theirs, bells=self._bells, foreign=foreign)
+            child.start(keeper_socket=theirs, bells=self._bells, foreign=foreign, stop_at=self._stop_at)
         except OSError:
             if ours is not None:
                 ours.close()
@@ -117,10 +120,12 @@ class ProcessTree:
         if seat is not None and ours is not None:
             seat.connect(ours)
 
-    def _until_next_start(self) -> float:
-        due = [child.due for child in self._children if child.pid is None]
-        due += [seat.due for seat in self._seats.values() if seat.control is None]
-        due += [self._server_due] if self._server is None else []
+    def _until_next_start(self, children: list[Child]) -> float:
+        due = [child.due for child in children if child.pid is None]
+        if self._server is None:
+            due.append(self._server_due)
+        else:
+            due += [seat.due for seat in self._seats.values() if seat.control is None]
         return max(0.0, min(due) - time.monotonic()) if due else _PATIENCE
 
     def _turn(self, timeout: float) -> None:
@@ -155,7 +160,7 @@ class ProcessTree:
         for ended, returncode in _ended_children():
             child = next((one for one in self._children if one.pid == ended.pid), None)
             if child is not None:
-                wait = child.ended()
+                wait = child.ended(returncode)
                 if not self._requests_to_stop:
                     _log.warning("%s ended (%d); starts again in %.1f s", child.name, returncode, wait)
             else:
@@ -163,15 +168,17 @@ class ProcessTree:
 
     def _stop(self, stop_grace: float) -> int:
         slots = [child for child in self._children if child.slot_id is not None]
+        now = time.monotonic()
+        deadline = now + stop_grace
+        self._stop_at = now + grace.running_may_last(stop_grace)
         for child in slots:
             child.send(signal.SIGTERM)
-        deadline = time.monotonic() + stop_grace
-        in_time = self._turn_until(self._slots_are_done, stop_grace, requests=2)
+        in_time = self._let_end(slots, deadline, requests=2)
         if not in_time and self._requests_to_stop == 2:
+            self._stop_at = now = time.monotonic()
             for child in slots:
                 child.send(INTERRUPT)
-            left = min(deadline - time.monotonic(), grace.stopping_may_last(stop_grace))
-            in_time = self._turn_until(self._slots_are_done, left, requests=3)
+            in_time = self._let_end(slots, min(deadline, now + grace.stopping_may_last(stop_grace)), requests=3)
         if not in_time:
             self._kill_programs()
             self._turn_until(lambda: not _living(slots), REPORT_SECONDS)
@@ -188,12 +195,32 @@ class ProcessTree:
         self._clear()
         return 0 if in_time else 1
 
-    def _turn_until(self, condition: Callable[[], bool], seconds: float, *, requests: int | None = None) -> bool:
-        """Go on without starting anything; False: it took too long, or we were asked to stop that many times."""
+    def _let_end(self, slots: list[Child], deadline: float, *, requests: int) -> bool:
+        """Wait until slots and programs are done; False: it took too long, or we were asked to stop that many times.
+
+        Terraform whose slot died is interrupted in time, and its state saved, only if somebody follows it.
+        """
+        while (unfinished := [child for child in slots if self._is_unfinished(child)]) or not self._slots_are_done():
+            left = deadline - time.monotonic()
+            if left <= 0 or self._requests_to_stop >= requests:
+                return False
+            if unfinished or _living(slots):
+                self._start_what_is_due(unfinished)
+                left = min(left, self._until_next_start(unfinished))
+            self._turn(left)
+        return True
+
+    def _is_unfinished(self, slot: Child) -> bool:
+        """Tell whether its process is gone, and did not end by itself, although there is a job of it."""
+        gone = slot.pid is None and not slot.finished
+        return gone and bool(files.list_jobs(self._slots_root / slot.name / "jobs"))
+
+    def _turn_until(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Go on without starting anything; False: it took too long."""
         deadline = time.monotonic() + seconds
         while not condition():
             left = deadline - time.monotonic()
-            if left <= 0 or (requests is not None and self._requests_to_stop >= requests):
+            if left <= 0:
                 return False
             self._turn(left)
         return True

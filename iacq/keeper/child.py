@@ -32,6 +32,7 @@ class ChildContext:
     keeper_socket: socket.socket | None  # of a slot: connected to its keeper
     bell: int | None  # of a slot: readable once somebody rang, perhaps before this boot; non-blocking
     bells: Mapping[int, int]  # of others: slot → where a byte rings; non-blocking, full is rung
+    stop_at: float | None  # monotonic seconds when what runs is interrupted; None: the pod was not told to stop
 
 
 class Bell:
@@ -57,29 +58,41 @@ class Child:
         self.slot_id = int(match[1]) if match else None
         self.pid: int | None = None
         self.due = 0.0  # monotonic seconds when it may start
+        self.finished = False  # it ended by itself, and left nothing to do
         self._function = function
         self._backoff = Backoff()
         self._started = 0.0
 
-    def start(self, *, keeper_socket: socket.socket | None, bells: Mapping[int, Bell], foreign: Iterable[int]) -> None:
-        """Fork it, without the descriptors in `foreign` and the bells of other slots. Raises OSError."""
+    def start(
+        self,
+        *,
+        keeper_socket: socket.socket | None,
+        bells: Mapping[int, Bell],
+        foreign: Iterable[int],
+        stop_at: float | None = None,
+    ) -> None:
+        """Fork it, without the descriptors in `foreign` and the bells of other slots. Raises OSError.
+
+        stop_at: see `ChildContext`.
+        """
         parent = os.getpid()
         # A signal between fork and the child's own handlers would end up in the parent's wake-up pipe.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
         try:
             pid = os.fork()
             if pid == 0:
-                self._live(parent, keeper_socket, bells, foreign)
+                self._live(parent, keeper_socket, bells, foreign, stop_at)
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         self.pid = pid
         self._started = time.monotonic()
 
-    def ended(self) -> float:
+    def ended(self, returncode: int) -> float:
         """Take note of its end; returns the seconds until it may start again."""
         now = time.monotonic()
         wait = self._backoff.after(now - self._started)
         self.pid = None
+        self.finished = returncode == 0
         self.due = now + wait
         return wait
 
@@ -94,6 +107,7 @@ class Child:
         keeper_socket: socket.socket | None,
         bells: Mapping[int, Bell],
         foreign: Iterable[int],
+        stop_at: float | None,
     ) -> NoReturn:
         status = 1
         try:
@@ -114,6 +128,7 @@ class Child:
                     keeper_socket=keeper_socket,
                     bell=bells[self.slot_id].read if self.slot_id is not None else None,
                     bells={} if self.slot_id is not None else {one: bells[one].write for one in bells},
+                    stop_at=stop_at,
                 )
             )
             status = 0

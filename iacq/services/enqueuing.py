@@ -24,7 +24,7 @@ from iacq.errors import Conflict, IacqError, InvalidInput
 from iacq.messages import DISPATCH
 from iacq.services import states, workspace_secrets
 from iacq.services.core import Core, store_artifact, store_artifacts
-from iacq.store import artifacts, runs, workspaces
+from iacq.store import artifacts, queue, runs, workspaces
 from iacq.store.artifacts import Artifact
 from iacq.store.protocol import waiting
 from iacq.store.runs import NewRun
@@ -321,10 +321,10 @@ def _existing(core: Core, request: Request, digest: str) -> Run | None:
 
 
 def _supersede(core: Core, run: Run) -> None:
-    """Discard older unconfirmed plans of the workspace."""
-    for older in core.database.read(runs.listed, workspace=run.workspace, statuses=[Status.APPLY_PENDING]):
-        if older.id < run.id:
-            core.database.attempt(waiting.discard, older, by=run.requested_by, cause=Cause.SUPERSEDED)
+    """Discard the older plan of the workspace that waits for a confirmation."""
+    older = core.database.read(queue.active_of, run.workspace)
+    if older is not None and older.status is Status.APPLY_PENDING and older.id < run.id:
+        core.database.attempt(waiting.discard, older, by=run.requested_by, cause=Cause.SUPERSEDED)
 
 
 def has_artifact(core: Core, run: Run, kind: str) -> bool:

@@ -32,12 +32,14 @@ def rfc3339(ms: int | None) -> str | None:
 
 def waiting_of(core: Core, run: Run) -> Waiting | None:
     """Say why a run waits."""
+    if run.status in transitions.ENDED | transitions.RUNNING:
+        return None
     return queueing.explain(run, core.database.read(_surroundings, run))
 
 
 def _surroundings(tx: Transaction, run: Run) -> Surroundings:
     active = queue_rows.active_of(tx, run.workspace)
-    ahead = queue_rows.first_pending_of(tx, run.workspace)
+    ahead = queue_rows.first_pending_of(tx, run.workspace, run.pool)
     found, _ = startable.find(tx, [run.pool])
     turns = Turns(found, *queue_rows.running_counts(tx))
     return Surroundings(

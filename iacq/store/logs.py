@@ -64,7 +64,15 @@ def read(tx: Transaction, run_id: int, *, phase: Phase | None = None, offset: in
     """Return chunks from an offset of one phase (or of both, plan first, from their beginning)."""
     statement = sa.select(logs).where(logs.c.run_id == run_id)
     if phase is not None:
-        statement = statement.where(logs.c.phase == phase, logs.c.start + logs.c.size > offset)
+        # The chunk that the offset is in, and those behind it: what was read before is not looked at again.
+        found = sa.select(sa.func.max(logs.c.start)).where(
+            logs.c.run_id == run_id, logs.c.phase == phase, logs.c.start <= offset
+        )
+        statement = statement.where(
+            logs.c.phase == phase,
+            logs.c.start >= sa.func.coalesce(found.scalar_subquery(), 0),
+            logs.c.start + logs.c.size > offset,
+        )
     rows = tx.execute(statement.order_by(logs.c.phase.desc(), logs.c.start).limit(limit))
     chunks = []
     for row in rows:

@@ -15,7 +15,7 @@ from iacq.store import freezes, readable
 from iacq.store import runs as run_rows
 from iacq.store.schema import runs, slots, workspaces
 from iacq.store.session import Transaction
-from iacq.store.startable import COLUMNS, is_active, is_unended, to_candidate
+from iacq.store.startable import CHANGING, COLUMNS, is_active, is_pending, is_unended, to_candidate
 
 LIMIT = 300
 """Confirmed runs that are looked at: there are never more free slots than that for long."""
@@ -45,6 +45,16 @@ _RUNNING = (
 _ACTIVE = sa.select(*run_rows.COLUMNS).where(
     sa.text(is_active()), runs.c.workspace_id == sa.bindparam("workspace", type_=sa.String)
 )
+_NEXT = (
+    sa.select(*run_rows.COLUMNS)
+    .where(
+        sa.text(is_pending("", *CHANGING)),
+        runs.c.pool == sa.bindparam("pool", type_=sa.String),
+        runs.c.workspace_id == sa.bindparam("workspace", type_=sa.String),
+    )
+    .order_by(runs.c.priority.desc(), runs.c.id)
+    .limit(1)
+)
 
 
 def confirmed(tx: Transaction, pools: Collection[str]) -> list[Candidate]:
@@ -70,8 +80,7 @@ def active_of(tx: Transaction, workspace: str) -> Run | None:
     return next(iter(found), None)
 
 
-def first_pending_of(tx: Transaction, workspace: str) -> Run | None:
-    """Return the state-changing run of a workspace that comes next."""
-    found = run_rows.listed(tx, workspace=workspace, statuses=[Status.PENDING], newest_first=False)
-    changing = (run for run in found if run.run_type.changes_state)
-    return min(changing, key=lambda run: (-run.priority, run.id), default=None)
+def first_pending_of(tx: Transaction, workspace: str, pool: str) -> Run | None:
+    """Return the state-changing run of a workspace that comes next. All that are pending wait in the same pool."""
+    found = readable.many(tx, _NEXT, (runs.c.id,), run_rows.to_run, {"workspace": workspace, "pool": pool})
+    return next(iter(found), None)

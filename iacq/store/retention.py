@@ -86,10 +86,15 @@ def remove_states(tx: Transaction, *, keep: int, limit: int) -> int:
 
     keep: at least 1, so that the present state is never touched.
     """
-    other = states.alias()
-    newest = sa.select(sa.func.max(other.c.version)).where(other.c.workspace_id == states.c.workspace_id)
-    old = sa.select(states.c.workspace_id, states.c.version).where(
-        states.c.version <= newest.scalar_subquery() - max(keep, 1)
+    last = sa.func.max(states.c.version) - max(keep, 1)
+    long = (
+        sa.select(states.c.workspace_id, last.label("last"))
+        .group_by(states.c.workspace_id)
+        .having(sa.func.min(states.c.version) <= last)
+        .subquery()
+    )
+    old = sa.select(states.c.workspace_id, states.c.version).join(
+        long, sa.and_(states.c.workspace_id == long.c.workspace_id, states.c.version <= long.c.last)
     )
     key = sa.tuple_(states.c.workspace_id, states.c.version)
     return tx.execute(states.delete().where(key.in_(old.limit(limit)))).rowcount

@@ -102,17 +102,51 @@ def test_an_adopted_apply_is_interrupted_after_the_grace(system: System, tmp_pat
     assert system.stop(POD) == 0
     adopted = system.client.get(adopted.id)
     assert (adopted.status, adopted.error_code) == (Status.FAILED, "stopped")
-    assert "first" in system.client.pull_state("adopted").decode()
+    assert "first" in system.client.pull_state("held").decode()
+
+
+def test_a_slot_that_dies_in_a_stopping_pod_is_replaced(system: System, tmp_path, gate):
+    """docs/failures.md 9, 29: somebody must follow terraform to its end."""
+    system.stop(POD)
+    system.start_agent(STOP_GRACE="120s")
+    run = held_apply(system, tmp_path, gate)
+    slot = system.fleet().slot(run.slot_id)
+    with stopping(system):
+        fleet.kill(slot)
+        system.until(run, lambda _: "adopted" in system.history(run), "the apply is adopted")
+        gate.open()
+    run = system.client.get(run.id)
+    assert (run.status, run.error_text) == (Status.APPLIED, None)
+    assert len(system.spy.calls("apply", run=run.id)) == 1
+
+
+def test_a_slot_that_is_replaced_in_a_stopping_pod_interrupts_after_the_grace(system: System, tmp_path, gate):
+    """docs/failures.md 9, 29: the grace of the pod, not one that begins anew."""
+    system.stop(POD)
+    system.start_agent(STOP_GRACE="8s")
+    run = held_apply(system, tmp_path, gate)
+    slot = system.fleet().slot(run.slot_id)
+    with stopping(system):
+        fleet.kill(slot)
+    run = system.client.get(run.id)
+    assert (run.status, run.error_code) == (Status.FAILED, "stopped")
+    assert "first" in system.client.pull_state("held").decode()
 
 
 def adopted_apply(system: System, tmp_path: Path, gate: Gate) -> Run:
     """Apply until terraform stands before the gate, and lose the slot's process: the next one takes over."""
-    system.workspace("adopted", configurations.write(tmp_path / "adopted", gate.configuration()))
-    run = system.plan("adopted")
+    run = held_apply(system, tmp_path, gate)
+    fleet.kill(system.fleet().slot(run.slot_id))
+    return system.until(run, lambda _: "adopted" in system.history(run), "the apply is adopted")
+
+
+def held_apply(system: System, tmp_path: Path, gate: Gate) -> Run:
+    """Apply until terraform stands before the gate."""
+    system.workspace("held", configurations.write(tmp_path / "held", gate.configuration()))
+    run = system.plan("held")
     system.confirm(run)
     gate.reached()
-    fleet.kill(system.fleet().slot(system.client.get(run.id).slot_id))
-    return system.until(run, lambda _: "adopted" in system.history(run), "the apply is adopted")
+    return system.client.get(run.id)
 
 
 def test_a_terraform_that_does_not_stop_is_killed_with_all_it_started(system: System, tmp_path):

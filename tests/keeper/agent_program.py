@@ -30,7 +30,8 @@ def say_hello(context: ChildContext) -> None:
     directory.mkdir(exist_ok=True)
     aside = ROOT / f".{context.boot}"
     descriptors = sorted(int(name) for name in os.listdir("/proc/self/fd"))
-    aside.write_text(json.dumps({"pid": os.getpid(), "at": time.monotonic(), "descriptors": descriptors}))
+    said = {"pid": os.getpid(), "at": time.monotonic(), "descriptors": descriptors, "stop_at": context.stop_at}
+    aside.write_text(json.dumps(said))
     aside.rename(directory / context.boot)
 
 
@@ -74,7 +75,7 @@ def hurried(context: ChildContext) -> None:
 
 def work(context: ChildContext) -> None:
     """Run ROOT/<slot>.order or go on with it, and write ROOT/<slot>.ended. SIGTERM: end after it."""
-    leaving = False
+    leaving = context.stop_at is not None
 
     def leave(_number: int, _frame: FrameType | None) -> None:
         nonlocal leaving

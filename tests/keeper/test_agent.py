@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from iacq.keeper import files, signals
+from iacq.keeper import files, grace, signals
 from tests import processes
 from tests.keeper import jobs
 from tests.waiting import wait_until
@@ -289,6 +289,30 @@ def test_a_stop_lets_programs_end_within_the_grace(agent: Agent, tmp_path: Path)
     (tmp_path / "go").touch()
     assert agent.process.wait(60) == 0
     assert agent.report()[1:] == (4, [])
+
+
+def test_a_slot_that_dies_while_its_pod_stops_is_started_again_to_finish(agent: Agent, tmp_path: Path) -> None:
+    # docs/failures.md 29
+    agent.start("work", slots=2, grace=300)
+    directory = agent.order(jobs.waits_for(tmp_path / "go", "exit 4"))
+    jobs.until_ready(directory)
+    assert agent.process is not None
+    agent.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: has_ended(agent.boot("slot-2")), what="the pod stops")
+    before = time.monotonic()
+    os.kill(agent.boot("slot-1"), signal.SIGKILL)
+    agent.boot("slot-1", 2)
+    stop_at = agent.boots("slot-1")[1]["stop_at"]
+    assert before < float(str(stop_at)) < before + 300 - grace.stopping_may_last(300)
+    (tmp_path / "go").touch()
+    assert agent.process.wait(60) == 0
+    assert agent.report()[1:] == (4, [])
+    assert len(agent.boots("slot-2")) == 1, "it had nothing to finish"
+
+
+def test_a_dead_slot_without_a_job_does_not_delay_the_end(agent: Agent) -> None:
+    agent.start("crash", grace=600)
+    assert agent.stop() == 0
 
 
 def test_after_the_grace_everything_is_killed(agent: Agent, tmp_path: Path) -> None:

@@ -128,4 +128,4 @@ def test_queries_see_only_rows_that_iacq_wrote(world: World) -> None:
     assert world.database.read(startable.find, ["default"]) == ([], None)
     assert world.database.read(queue.running_counts) == ({}, {})
     assert world.database.read(queue.active_of, "network") is None
-    assert world.database.read(queue.first_pending_of, "network") is None
+    assert world.database.read(queue.first_pending_of, "network", "default") is None

@@ -9,9 +9,9 @@ import pytest
 import sqlalchemy as sa
 
 from iacq.domain import transitions
-from iacq.domain.run import Status
+from iacq.domain.run import Phase, Status
 from iacq.services import views
-from iacq.store import counts, demand, happened, queue, retention, runs, startable
+from iacq.store import counts, demand, happened, logs, queue, retention, runs, startable
 from iacq.store.protocol import recovering, warming
 from iacq.store.session import Database, Transaction
 
@@ -20,6 +20,7 @@ QUESTIONS: dict[str, Callable[[Transaction], object]] = {
     "the runs of a workspace": lambda tx: runs.listed(tx, workspace="network", limit=20),
     "what is unconfirmed": lambda tx: runs.listed(tx, statuses=[Status.APPLY_PENDING]),
     "what holds a workspace": lambda tx: queue.active_of(tx, "network"),
+    "what a workspace does next": lambda tx: queue.first_pending_of(tx, "network", "default"),
     "what could start": lambda tx: startable.find(tx, ["default"]),
     "what is confirmed": lambda tx: queue.confirmed(tx, ["default"]),
     "what runs, by workspace": queue.running_counts,
@@ -55,7 +56,7 @@ def plans(database: Database, question: Callable[[Transaction], object]) -> dict
                 row.detail for row in tx.connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
             ]
             for statement, parameters in asked
-            if statement.lstrip().startswith(("SELECT", "WITH", "UPDATE"))
+            if statement.lstrip().startswith(("SELECT", "WITH", "UPDATE", "DELETE"))
         }
 
 
@@ -68,6 +69,20 @@ def test_no_table_of_runs_or_events_is_scanned(sqlite_world, name):
             assert not re.match(r"SCAN (workspace_tasks|iacq_events)\b", step), f"{step}: {statement}"
             assert " idx_workspace_tasks_warmup_agent " not in step, f"all that ended are in there: {statement}"
             assert " ix_iacq_workspace " not in step or name == "the runs of a workspace", f"{step}: {statement}"
+
+
+def test_a_log_is_read_on_from_its_offset(sqlite_world):
+    """A long one is read page by page: each page costs the same."""
+    found = plans(sqlite_world.database, lambda tx: logs.read(tx, 1, phase=Phase.APPLY, offset=1_000_000))
+    (steps,) = found.values()
+    assert re.search(r"SEARCH iacq_logs .*\(run_id=\? AND phase=\? AND start>\?\)", steps[0]), steps
+
+
+def test_the_versions_of_all_states_are_counted_once(sqlite_world):
+    """There are a hundred of each workspace: compared one by one with its newest, that takes a fifth of a second."""
+    found = plans(sqlite_world.database, lambda tx: retention.remove_states(tx, keep=1, limit=100))
+    (steps,) = found.values()
+    assert not [step for step in steps if step.startswith("CORRELATED")], steps
 
 
 def test_old_runs_are_compared_with_one_reading_of_the_clock_on_postgresql(postgres_world):

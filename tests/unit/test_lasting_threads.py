@@ -122,11 +122,13 @@ class StoppingSlot:
         place = Place(pod_name="pod1", slot_id=1, agent_id="pod1-a", boot="b")
         self.worker: Any = SimpleNamespace(core=present, place=place, stop_at=None, lock=threading.Lock())
         self.settled = 0
+        self.jobs: list[Path] = []
         # Celery's parts are stood in for: a real node would end the process of the tests with it.
         monkeypatch.setattr(slot, "worker_shutting_down", self._told)  # its receivers live as long as the process
         monkeypatch.setattr(slot, "_CLOSE_AGAIN", 0.01)  # nobody waits for half a second here
         monkeypatch.setattr("iacq.bootstrap.worker_app", lambda _settings: Celery(set_as_current=False))
         monkeypatch.setattr("iacq.services.phases.unfinished.settle", self._settle)  # tests/store has the real one
+        monkeypatch.setattr("iacq.services.phases.unfinished.running", lambda _worker: self.jobs)
         monkeypatch.setattr(state, "should_stop", None)  # of this process: put back after the test
         self._monkeypatch = monkeypatch
 
@@ -143,8 +145,9 @@ class StoppingSlot:
         before = {number: signal.getsignal(number) for number in (INTERRUPT, signal.SIGTERM)}
         try:
             stopping = slot._Stopping(self.worker, self.worker.core.settings.stop_grace)
-            with pytest.raises(SystemExit):
-                slot._consume(self.worker.core.settings, self.worker, stopping)
+            slot._consume(self.worker.core.settings, self.worker, stopping)
+            slot._finish(self.worker)
+            stopping.wait_closed()
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -185,6 +188,28 @@ def test_a_slot_does_not_leave_an_adopted_apply(stopping: StoppingSlot) -> None:
     stopping.worker.lock = Followed()
     stopping.run(stopping.tell)
     assert followed == [stopping.now]
+
+
+def test_what_cannot_be_adopted_is_interrupted_in_time(stopping: StoppingSlot, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database is away for as long as the pod stops. Terraform ends with the pod: it may save its state before."""
+    worker, job = stopping.worker, Path("12-3-apply")
+    clock, pauses, interrupted = worker.core.clock, 0, []
+
+    def pause(_seconds: float) -> None:
+        nonlocal pauses
+        pauses += 1
+        clock.advance(1000)
+
+    def interrupt(directory: Path) -> None:
+        interrupted.append((directory, pauses))
+        stopping.jobs = []  # it ends
+
+    monkeypatch.setattr(slot.time, "sleep", pause)
+    worker.keeper = SimpleNamespace(interrupt=interrupt)
+    worker.stop_at = clock.monotonic() + 1500
+    stopping.jobs = [job]
+    slot._finish(worker)
+    assert interrupted == [(job, 2)]
 
 
 def test_both_requests_to_stop_are_heard_in_any_order(stopping: StoppingSlot) -> None:

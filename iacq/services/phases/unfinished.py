@@ -47,6 +47,11 @@ def settle(worker: SlotWorker) -> bool:
     return clear
 
 
+def running(worker: SlotWorker) -> list[Path]:
+    """Return the directories of this slot's jobs of which something is alive."""
+    return [found.path for found in files.list_jobs(worker.jobs) if files.is_alive(found.path)]
+
+
 def _settle_job(worker: SlotWorker, found: JobDirectory) -> bool:
     """Settle one command of an earlier process; tells whether nothing of it is alive."""
     run = worker.core.database.read(runs.get, found.run_id)
