@@ -185,9 +185,7 @@ def _consume(settings: Settings, worker: SlotWorker, stopping: _Stopping) -> int
 def _finish(worker: SlotWorker) -> None:
     """See to the end of what Celery does not know of: an apply that was adopted, or that nobody follows yet."""
     with worker.lock:
-        while not _quietly(unfinished.settle, worker) and worker.stop_at is not None:
-            if not unfinished.running(worker):
-                return
+        while not _quietly(unfinished.settle, worker) and worker.stop_at is not None and unfinished.is_left(worker):
             if worker.core.clock.monotonic() >= worker.stop_at:
                 _quietly(_interrupt, worker)
             time.sleep(_SETTLE_AGAIN)
@@ -195,8 +193,8 @@ def _finish(worker: SlotWorker) -> None:
 
 def _interrupt(worker: SlotWorker) -> None:
     """Interrupt what could not be adopted. It ends with the pod: so it may save its state."""
-    for job in unfinished.running(worker):
-        worker.keeper.interrupt(job)
+    for directory in unfinished.running(worker):
+        worker.keeper.interrupt(directory)
 
 
 def _drain(worker: SlotWorker) -> None:

@@ -9,8 +9,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from iacq.adapters import durable, private_directory
+from iacq.adapters import private_directory
 from iacq.errors import InvalidInput, NotFound, Unavailable
+from iacq.keeper.files import sync_directory
 
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}(/[A-Za-z0-9_][A-Za-z0-9._-]{0,199}){0,15}")
 _DRAFTS = ".drafts"  # no key starts with a dot
@@ -60,7 +61,7 @@ class FileArtifacts:
         target = self._path(key)
         try:
             target.unlink()
-            durable.sync_directory(target.parent)
+            sync_directory(target.parent)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return
         except OSError as error:
@@ -121,7 +122,7 @@ class FileArtifacts:
 
     def _sync(self, directory: Path) -> None:
         try:
-            durable.sync_directory(directory)
+            sync_directory(directory)
         except FileNotFoundError:
             pass  # all in it was deleted again already
         except OSError as error:
@@ -143,7 +144,7 @@ def _make_directories(directory: Path) -> None:
         directory.mkdir(mode=0o700)
     except FileExistsError:
         return
-    durable.sync_directory(directory.parent)
+    sync_directory(directory.parent)
 
 
 def _remove_if_empty(directory: Path) -> bool:

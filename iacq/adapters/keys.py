@@ -9,8 +9,9 @@ import secrets
 import stat
 from pathlib import Path
 
-from iacq.adapters import durable, private_directory
+from iacq.adapters import private_directory
 from iacq.errors import InvalidInput
+from iacq.keeper.files import sync_directory
 from iacq.settings import Settings
 
 KEY_BYTES = 32
@@ -95,7 +96,7 @@ def _create(path: Path) -> None:
         try:
             _write(draft)
             os.link(draft, path)
-            durable.sync_directory(path.parent)
+            sync_directory(path.parent)
         finally:
             draft.unlink(missing_ok=True)
     except FileExistsError:

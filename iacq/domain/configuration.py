@@ -20,7 +20,6 @@ class Configuration:
 
     backend: str | None  # type of the declared backend; None: none is declared, state is local
     cloud: bool  # HCP Terraform or Terraform Enterprise runs the configuration
-    has_terraform_files: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +47,7 @@ def read(files: Mapping[str, str]) -> Configuration:
         declared = _declared(name, files[name])
         if declared != _Declared():  # backend and cloud replace each other
             found = declared
-    return Configuration(backend=found.backend, cloud=found.cloud, has_terraform_files=bool(names))
+    return Configuration(backend=found.backend, cloud=found.cloud)
 
 
 def _is_read(name: str, files: Mapping[str, str]) -> bool:

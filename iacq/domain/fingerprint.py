@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
-
-from iacq.domain.run import RunOptions, RunType
 
 Fingerprint = Mapping[str, Any]
 
@@ -31,8 +27,8 @@ def make(
     lock_sha256: of .terraform.lock.hcl; None if there is none. terraform: path, version, stat (device, inode,
     size, mtime_ns, ctime_ns) and sha256. providers: each address, version, stat (of its binary) and h1.
     sha256 and h1 may be left out of what an apply finds: they decide only where stat differs. path: the run's
-    canonical directory. options: of `digest_options`. state: serial and lineage, both None before the first
-    state; None if the configuration's own backend keeps it.
+    canonical directory. options: SHA-256 of the run's inputs (options, variables, source). state: serial and
+    lineage, both None before the first state; None if the configuration's own backend keeps it.
     """
     return {
         "lock_sha256": lock_sha256,
@@ -42,12 +38,6 @@ def make(
         "options": options,
         "state": None if state is None else dict(state),
     }
-
-
-def digest_options(run_type: RunType, options: RunOptions) -> str:
-    """Return the SHA-256 of what terraform was asked for."""
-    text = json.dumps([run_type.value, asdict(options)], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -176,7 +176,7 @@ def _refuse_other_kinds(volumes: Sequence[Mapping[str, Any]]) -> None:
     for volume in volumes:
         other = sorted(volume.keys() - {"name", "emptyDir"})
         if volume["name"] in ("work", "tmp") and other:
-            raise _refused(f"spec.volumes[{volume['name']}].{other[0]}", "iacq's own volumes are emptyDir")
+            raise refused(f"spec.volumes[{volume['name']}].{other[0]}", "iacq's own volumes are emptyDir")
 
 
 def _theirs(_ours: Any, theirs: Any, _path: str) -> Any:
@@ -185,11 +185,12 @@ def _theirs(_ours: Any, theirs: Any, _path: str) -> Any:
 
 def _ours(ours: Any, theirs: Any, path: str) -> Any:
     if ours != theirs:
-        raise _refused(path, "iacq sets it for every pod")
+        raise refused(path, "iacq sets it for every pod")
     return ours
 
 
-def _refused(path: str, why: str) -> InvalidInput:
+def refused(path: str, why: str) -> InvalidInput:
+    """Make the error for what a template may not set."""
     return InvalidInput(f"the template sets {path}: {why}", field=FIELD, hint=f"remove {path} from it")
 
 

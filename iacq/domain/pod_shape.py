@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from iacq.domain import fields
-from iacq.domain.pod_manifest import FIELD, WORKER
+from iacq.domain.pod_manifest import FIELD, WORKER, refused
 from iacq.errors import InvalidInput
 
 _METADATA = ("labels", "annotations")
@@ -32,7 +32,7 @@ def check(template: Mapping[str, Any]) -> None:
     metadata = _mapping(template.get("metadata", {}), "metadata")
     other = sorted(metadata.keys() - set(_METADATA))
     if other:
-        raise _refused(f"metadata.{other[0][:60]}", "of the metadata only labels and annotations are the template's")
+        raise refused(f"metadata.{other[0][:60]}", "of the metadata only labels and annotations are the template's")
     for name in _METADATA:
         for key, value in _mapping(metadata.get(name, {}), f"metadata.{name}").items():
             fields.text(value, f"{FIELD} metadata.{name}.{key}")
@@ -42,7 +42,7 @@ def check(template: Mapping[str, Any]) -> None:
 def _check_spec(spec: Mapping[str, Any]) -> None:
     for name, why in _NOT_OF_POD.items():
         if name in spec:
-            raise _refused(f"spec.{name}", why)
+            raise refused(f"spec.{name}", why)
     for name in _NAMED:
         for entry in _named(spec.get(name, []), f"spec.{name}"):
             if name != "volumes":
@@ -62,16 +62,16 @@ def _check_lists(container: Mapping[str, Any], path: str) -> None:
 def _check_worker(worker: Mapping[str, Any], path: str) -> None:
     for name, why in _NOT_OF_WORKER.items():
         if name in worker:
-            raise _refused(f"{path}.{name}", why)
+            raise refused(f"{path}.{name}", why)
     _refuse_root(worker, path)
     if _mapping(worker.get("securityContext", {}).get("capabilities", {}), f"{path}.capabilities").get("add"):
-        raise _refused(f"{path}.securityContext.capabilities.add", "terraform runs without capabilities")
+        raise refused(f"{path}.securityContext.capabilities.add", "terraform runs without capabilities")
 
 
 def _refuse_root(holder: Mapping[str, Any], path: str) -> None:
     security = _mapping(holder.get("securityContext", {}), f"{path}.securityContext")
     if security.get("runAsUser") == 0:
-        raise _refused(f"{path}.securityContext.runAsUser", "agents do not run as root")
+        raise refused(f"{path}.securityContext.runAsUser", "agents do not run as root")
 
 
 def _named(value: object, path: str, *, key: str = "name") -> list[Mapping[str, Any]]:
@@ -92,7 +92,3 @@ def _named(value: object, path: str, *, key: str = "name") -> list[Mapping[str, 
 
 def _mapping(value: object, path: str) -> Mapping[str, Any]:
     return fields.mapping(value, f"{FIELD} {path}")
-
-
-def _refused(path: str, why: str) -> InvalidInput:
-    return InvalidInput(f"the template sets {path}: {why}", field=FIELD, hint=f"remove {path} from it")

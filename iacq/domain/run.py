@@ -148,3 +148,8 @@ class Run:
     def planned_state(self) -> Mapping[str, Any] | None:
         """Lineage and serial of the managed state at the plan; None: not managed by iacq, or not planned."""
         return self.fingerprint.get("state") if self.fingerprint else None
+
+
+def directory_name(run_id: int, fence: int | None) -> str:
+    """Name the directory that a claim of a run made in its slot. fence: of the claim; None: it never made one."""
+    return f"{run_id}-{fence}"

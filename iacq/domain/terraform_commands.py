@@ -51,11 +51,6 @@ class PlanInputs:
         return {ARGUMENTS_VARIABLE: self.arguments} if self.arguments else {}
 
 
-def version() -> tuple[str, ...]:
-    """Ask for the version."""
-    return ("version", "-json")
-
-
 def has_init_json(terraform_version: str) -> bool:
     """Tell whether `init -json` exists; older programs print text, which `terraform_events` takes as well."""
     match = re.match(r"(\d+)\.(\d+)", terraform_version)

@@ -81,7 +81,7 @@ class Result:
 
 @dataclass(frozen=True, kw_only=True)
 class JobDirectory:
-    """One directory below `<slot directory>/jobs`."""
+    """One directory below `<slot directory>/jobs`: see `job_directory`."""
 
     path: Path
     run_id: int
@@ -89,9 +89,9 @@ class JobDirectory:
     step: str
 
 
-def job_directory(slot_directory: Path, *, run_id: int, fence: int, step: str) -> Path:
-    """Name the directory of one job: `<slot directory>/jobs/<run>-<fence>-<step>`."""
-    return slot_directory / "jobs" / f"{run_id}-{fence}-{step}"
+def job_directory(jobs_root: Path, *, run_id: int, fence: int, step: str) -> Path:
+    """Name the directory of one job of a slot: `<jobs>/<run>-<fence>-<step>`."""
+    return jobs_root / f"{run_id}-{fence}-{step}"
 
 
 def list_jobs(jobs_root: Path) -> list[JobDirectory]:
@@ -117,7 +117,7 @@ def make_job_directory(directory: Path) -> None:
         return
     except FileNotFoundError:
         make_job_directory(directory.parent)
-        _sync_directory(directory.parent.parent)
+        sync_directory(directory.parent.parent)
         make_job_directory(directory)
 
 
@@ -264,7 +264,7 @@ def now_ms() -> int:
 def _create_launch(directory: Path, content: Mapping[str, Any], *, durable: bool) -> bool:
     created = _create(directory, LAUNCH, content, durable=durable)
     if created and durable:
-        _sync_directory(directory.parent)  # nearly free now, and not when the directory was made
+        sync_directory(directory.parent)  # nearly free now, and not when the directory was made
     return created
 
 
@@ -287,11 +287,12 @@ def _create(directory: Path, name: str, content: Mapping[str, Any], *, durable: 
     finally:
         os.unlink(aside)
     if durable:
-        _sync_directory(directory)
+        sync_directory(directory)
     return True
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Make names that were created, renamed or removed in it survive a power cut. Raises OSError."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from iacq import log
 from iacq.domain import transitions
 from iacq.domain.run import Run, Status
 from iacq.errors import Conflict, InvalidInput, NotFound
@@ -12,8 +11,6 @@ from iacq.messages import DISPATCH, is_id
 from iacq.services.core import Core
 from iacq.store import runs
 from iacq.store.protocol import recovering, waiting
-
-logger = log.get(__name__)
 
 _ROUNDS = 5
 """How often a step is tried again with fresh eyes after another process was faster."""

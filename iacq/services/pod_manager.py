@@ -94,7 +94,7 @@ class PodManager:
             now=self.core.database.read(counts.now_ms),
         )
 
-    # slots, for whoever places runs
+    # slots, one at a time: for services that place a run themselves (`dispatching` places many at once)
 
     def find_pod_with_free_slot(self, pool: str) -> Slot | None:
         """Return the free slot that a run of the pool should get: in the fullest pod."""

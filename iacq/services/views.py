@@ -179,6 +179,7 @@ def run_to_json(run: Run, waiting: Waiting | None) -> dict[str, Any]:
         "retry_of": run.retry_of,
         "requested_by": run.requested_by,
         "confirmed_by": run.confirmed_by,
+        "confirmed_hash": run.confirmed_hash,
         "auto_apply": run.auto_apply,
         "priority": run.priority,
         "commit": run.commit,

@@ -79,14 +79,16 @@ _ANYTHING = sa.select(
 
 def _short_pools() -> sa.Select[Any]:
     mine = pools.c.name
-    waits = sa.exists().where(_WAITS, runs.c.pool == mine)
+    pending = sa.exists().where(_WAITS, runs.c.pool == mine)
     confirmed = sa.exists().where(_IS_CONFIRMED, runs.c.pool == mine)
     room = sa.exists().where(slots.c.pool == mine, sa.text(IS_FREE))
     reserved = sa.exists().where(slots.c.pool == mine, slots.c.status == SlotStatus.RESERVED)
     present = sa.select(sa.func.count()).where(pods.c.pool == mine, pods.c.status != PodStatus.OFFLINE)
     remedy = sa.or_(reserved, present.scalar_subquery() < pools.c.max_pods)
     return (
-        sa.select(mine).where(sa.or_(waits, confirmed), ~room, remedy, mine.not_in(freezes.FROZEN_POOLS)).order_by(mine)
+        sa.select(mine)
+        .where(sa.or_(pending, confirmed), ~room, remedy, mine.not_in(freezes.FROZEN_POOLS))
+        .order_by(mine)
     )
 
 

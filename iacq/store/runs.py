@@ -333,8 +333,8 @@ def require_writer(tx: Transaction, run_id: int, fence: int, effects_fence: int 
 
 def among(tx: Transaction, ids: Collection[int]) -> list[Run]:
     """Return the runs of these ids, in any order, without those whose row is broken."""
-    statement = sa.select(*COLUMNS).where(runs.c.id.in_(ids), runs.c.fence.is_not(None))
-    return readable.many(tx, statement, (runs.c.id,), to_run)
+    wanted = sa.select(*COLUMNS).where(runs.c.id.in_(ids), runs.c.fence.is_not(None))
+    return readable.many(tx, wanted, (runs.c.id,), to_run)
 
 
 def by_key(tx: Transaction, workspace: str, key: str) -> tuple[Run, str] | None:
@@ -357,19 +357,19 @@ def listed(
     newest_first: bool = True,
 ) -> list[Run]:
     """Return runs by id, without those whose row is broken."""
-    statement = sa.select(*COLUMNS).where(runs.c.fence.is_not(None))
+    wanted = sa.select(*COLUMNS).where(runs.c.fence.is_not(None))
     if workspace is not None:
         # What the index of a workspace's runs has: without a status a row is broken.
-        statement = statement.where(runs.c.workspace_id == workspace, runs.c.status.is_not(None))
+        wanted = wanted.where(runs.c.workspace_id == workspace, runs.c.status.is_not(None))
     if pool is not None:
-        statement = statement.where(runs.c.pool == pool)
+        wanted = wanted.where(runs.c.pool == pool)
     if statuses is not None:
-        wanted = set(statuses)
-        statement = statement.where(runs.c.status.in_(sorted(wanted)))
-        if wanted.isdisjoint(transitions.ENDED):  # else SQLite does not see that the index of these has all of them
-            statement = statement.where(_UNENDED)
-    statement = statement.order_by(runs.c.id.desc() if newest_first else runs.c.id).limit(limit)
-    return readable.many(tx, statement, (runs.c.id,), to_run)
+        kept = set(statuses)
+        wanted = wanted.where(runs.c.status.in_(sorted(kept)))
+        if kept.isdisjoint(transitions.ENDED):  # else SQLite does not see that the index of these has all of them
+            wanted = wanted.where(_UNENDED)
+    wanted = wanted.order_by(runs.c.id.desc() if newest_first else runs.c.id).limit(limit)
+    return readable.many(tx, wanted, (runs.c.id,), to_run)
 
 
 def asked_to_stop(tx: Transaction) -> list[Run]:

@@ -34,4 +34,4 @@ class FakeSource:
 
 def without_backend() -> SourceFacts:
     """Describe a configuration whose state iacq keeps, and that has none yet."""
-    return SourceFacts(configuration=Configuration(backend=None, cloud=False, has_terraform_files=True), state=None)
+    return SourceFacts(configuration=Configuration(backend=None, cloud=False), state=None)

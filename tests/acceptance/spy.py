@@ -1,7 +1,6 @@
 """A wrapper that is used as terraform: it notes each call, then becomes the real one."""
 
 import shutil
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +72,3 @@ class Spy:
 def _read(line: str) -> Call:
     at, pid, directory, arguments = line.split("\t", 3)
     return Call(at=int(at), pid=int(pid), directory=directory, arguments=tuple(arguments.split(" ")))
-
-
-def now_ns() -> int:
-    return time.time_ns()

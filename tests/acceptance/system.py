@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from iacq.adapters.broker.embedded import EmbeddedBroker
 from iacq.adapters.programs import child_process
@@ -29,7 +29,6 @@ from tests.acceptance.fleet import Fleet
 from tests.acceptance.spy import Spy
 from tests.waiting import wait_until
 
-T = TypeVar("T")
 POD = "local-1"
 SETTINGS = {
     "POD_RUNTIME": "none",

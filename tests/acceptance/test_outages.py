@@ -18,7 +18,7 @@ from tests import processes, servers
 from tests.acceptance import configurations, fleet
 from tests.acceptance.conftest import on_both
 from tests.acceptance.system import System
-from tests.waiting import wait_until
+from tests.waiting import at_most, wait_until
 
 
 @contextlib.contextmanager
@@ -123,10 +123,8 @@ def test_terraform_goes_on_while_the_database_hangs(
     longer = system.settings.lease + system.settings.lease_confirm + 1
     mark = system.mark()
     with postgres_away(postgres_server):
-        began = time.monotonic()
-        with pytest.raises(Unavailable, match="no answer within 1 s"):
+        with at_most(5), pytest.raises(Unavailable, match="no answer within 1 s"):
             system.client.get(run.id)
-        assert time.monotonic() - began < 5
         wait_until(lambda: system.said("lease not renewed", mark), 10, "its owner gives up waiting, and goes on")
         gate.open()
         wait_until(lambda: not launch.running, 20, "terraform ends")

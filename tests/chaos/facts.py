@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from iacq.client import Client
-from iacq.domain import transitions
 from iacq.domain.run import Run, RunType, Status
 from iacq.domain.transitions import Cause
 from iacq.errors import NotFound
@@ -140,12 +139,6 @@ def directories(plant: Plant) -> list[str]:
     kept = {*known, *(f".{name}.lock" for name in known)}
     of_pods = [path for path in root.glob("pods/*") if path.name not in kept]
     return sorted(str(path.relative_to(root)) for path in (*of_runs, *of_pods))
-
-
-def unended(plant: Plant) -> list[str]:
-    """Describe the runs that have not ended."""
-    living = set(Status) - transitions.ENDED
-    return [f"run {run.id} is {run.status}" for run in plant.client.list(status=living, limit=None)]
 
 
 def contradictions(plant: Plant) -> list[str]:

@@ -28,7 +28,7 @@ def shell_job(
     environment: Mapping[str, str] | None = None,
 ) -> ports.Job:
     return ports.Job(
-        directory=files.job_directory(root / f"slot-{slot}", run_id=run_id, fence=1, step="apply"),
+        directory=files.job_directory(root / f"slot-{slot}" / "jobs", run_id=run_id, fence=1, step="apply"),
         run_id=run_id,
         fence=1,
         phase="apply",

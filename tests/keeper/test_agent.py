@@ -333,9 +333,7 @@ def test_a_third_request_ends_the_grace(agent: Agent) -> None:
         with pytest.raises(subprocess.TimeoutExpired):
             agent.process.wait(0.2)
     agent.process.send_signal(signal.SIGINT)
-    begin = time.monotonic()
-    assert agent.process.wait(60) == 1
-    assert time.monotonic() - begin < 15
+    assert agent.process.wait(60) == 1  # of a grace of ten minutes
 
 
 def test_a_second_request_is_told_and_shortens_the_grace(agent: Agent, tmp_path: Path) -> None:

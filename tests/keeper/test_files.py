@@ -87,7 +87,7 @@ def test_the_lock_lives_with_whoever_inherited_it(tmp_path: Path) -> None:
 def test_jobs_are_listed_in_order_and_foreign_names_left_out(tmp_path: Path) -> None:
     assert files.list_jobs(tmp_path / "jobs") == []
     for run_id, fence, step in ((10, 1, "plan"), (9, 2, "apply"), (9, 2, "show")):
-        files.make_job_directory(files.job_directory(tmp_path, run_id=run_id, fence=fence, step=step))
+        files.make_job_directory(files.job_directory(tmp_path / "jobs", run_id=run_id, fence=fence, step=step))
     (tmp_path / "jobs" / "lost+found").mkdir()
     (tmp_path / "jobs" / "1-1-file").touch()
     found = files.list_jobs(tmp_path / "jobs")

@@ -37,9 +37,6 @@ class Answers:
         """Answer lists with `resourceVersion=0` from now on with what there is now, as a cache that lags does."""
         self._cache = {resource: self._storage.list(resource, None) for resource in _KINDS}
 
-    def thaw_cache(self) -> None:
-        self._cache = {}
-
     def answer(self, request: Request) -> tuple[int, Any]:
         """Return a code and an object. Raises ApiError."""
         if request.resource == "version":

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.exc import IntegrityError
 
 from iacq.client import Client
-from iacq.domain.run import Phase, Run, Status
+from iacq.domain.run import Phase, Run
 from iacq.domain.slot import Closed, Place
 from iacq.errors import IacqError
 from iacq.ports import Job
@@ -23,8 +23,6 @@ from iacq.testing.keeper import Machine, ScriptedKeeper
 from iacq.testing.workshop import ScriptedWorkshop
 from tests import samples
 from tests.store.world import AGENT, LEASE_MS, POD, World
-
-S = Status
 
 
 class Nobody(Executor):

@@ -124,7 +124,7 @@ def test_supersede_discards_older_unconfirmed_plans(world: World, core: Core) ->
 
 
 def with_source(core: Core, *, cloud: bool = False, backend: str | None = None, state: bytes | None = None) -> Core:
-    configuration = Configuration(backend=backend, cloud=cloud, has_terraform_files=True)
+    configuration = Configuration(backend=backend, cloud=cloud)
     return dataclasses.replace(core, source=FakeSource(SourceFacts(configuration=configuration, state=state)))
 
 

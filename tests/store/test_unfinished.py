@@ -165,7 +165,7 @@ def test_a_directory_is_not_forgotten_before_a_commit_that_may_still_come(make, 
     attempt = slot.run.attempt
     world.do(owning.claim, slot.id, Phase.APPLY, attempt, slot.process.place, lease_ms=LEASE_MS)
     hold = Hold(run_id=slot.id, phase=Phase.APPLY, fence=slot.run.fence, owner=slot.process.place.owner)
-    files.make_job_directory(slot.process.jobs / f"{slot.id}-{hold.fence}-apply")
+    files.make_job_directory(files.job_directory(slot.process.jobs, run_id=slot.id, fence=hold.fence, step="apply"))
     slot.begin()
     real, landed = unfinished._settle_run, []
 
@@ -185,7 +185,7 @@ def test_a_directory_is_not_forgotten_before_a_commit_that_may_still_come(make, 
 def test_a_directory_of_a_claim_that_went_back_is_forgotten(make, world: World) -> None:
     slot = make()
     world.do(owning.claim, slot.id, Phase.APPLY, slot.run.attempt, slot.process.place, lease_ms=LEASE_MS)
-    files.make_job_directory(slot.process.jobs / f"{slot.id}-{slot.run.fence}-apply")
+    files.make_job_directory(files.job_directory(slot.process.jobs, run_id=slot.id, fence=slot.run.fence, step="apply"))
     slot.begin()
     assert not slot.look()
     assert slot.run.status is S.CONFIRMED

@@ -46,7 +46,12 @@ def tarred(*entries: tuple[str, bytes]) -> bytes:
     return sink.getvalue()
 
 
-ENTRIES = (MAIN, ("modules/x/main.tf", b"# x\n"), ("terraform.tfstate", b""), (".git/config", b"[core]\n"))
+ENTRIES = (
+    MAIN,
+    ("modules/x/main.tf", b'terraform {\n  backend "s3" {}\n}\n'),
+    ("terraform.tfstate", b""),
+    (".git/config", b"[core]\n"),
+)
 FORMATS: dict[str, Callable[[], bytes]] = {
     "tar": lambda: tarred(*ENTRIES),
     "tar.gz": lambda: gzip.compress(tarred(*ENTRIES)),
@@ -74,7 +79,7 @@ def pack(file: Path, data: bytes, subdir: str | None = None) -> dict[str, bytes]
 def test_every_format_is_packed_like_a_directory(make, tmp_path):
     assert pack(tmp_path / "a", make()) == dict(ENTRIES[:2])
     facts = LocalSource(Settings()).look(at(tmp_path / "a", "modules/x"))
-    assert facts.configuration.has_terraform_files
+    assert facts.configuration.backend == "s3"
 
 
 def test_a_zip_keeps_modes_and_inside_links(tmp_path):

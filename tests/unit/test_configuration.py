@@ -38,7 +38,6 @@ S3 = 'terraform {\n  backend "s3" {\n    bucket = "b"\n  }\n}\n'
 def test_backend_of_a_text(text, backend, cloud):
     found = configuration.read({"main.tf": text})
     assert (found.backend, found.cloud) == (backend, cloud)
-    assert found.has_terraform_files
 
 
 @pytest.mark.parametrize(
@@ -72,9 +71,7 @@ def test_override_files_replace_what_the_others_declare():
 
 def test_only_files_of_the_root_module_count():
     files = {"modules/x/main.tf": S3, ".hidden.tf": S3, "main.tf~": S3, "notes.txt": S3, "#main.tf": S3}
-    assert configuration.read(files) == configuration.Configuration(
-        backend=None, cloud=False, has_terraform_files=False
-    )
+    assert configuration.read(files) == configuration.Configuration(backend=None, cloud=False)
 
 
 def test_a_tofu_file_stands_in_for_its_tf_file():

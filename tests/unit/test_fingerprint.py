@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iacq.domain import fingerprint
-from iacq.domain.run import RunOptions, RunType
 
 HASH = "a" * 64
 MAKE: dict[str, Any] = {
@@ -154,15 +153,3 @@ def test_another_build_of_the_same_version_is_said() -> None:
     assert next(fingerprint.cold_checks(made(), now)).line == (
         "✓ Same terraform version (1.11.4), another build: planned sha256 bbbbbbbbbbbb, found eeeeeeeeeeee"
     )
-
-
-def test_options_have_one_digest() -> None:
-    base = fingerprint.digest_options(RunType.PLAN_AND_APPLY, RunOptions())
-    assert base == fingerprint.digest_options(RunType.PLAN_AND_APPLY, RunOptions())
-    others = [
-        fingerprint.digest_options(RunType.DESTROY, RunOptions()),
-        fingerprint.digest_options(RunType.PLAN_AND_APPLY, RunOptions(targets=("a",))),
-        fingerprint.digest_options(RunType.PLAN_AND_APPLY, RunOptions(replacements=("a",))),
-        fingerprint.digest_options(RunType.PLAN_AND_APPLY, RunOptions(refresh=False)),
-    ]
-    assert len({base, *others}) == 5

@@ -86,6 +86,19 @@ def test_what_two_control_workers_do_both_of_them_see_without_asking_again(clust
     assert cluster.api.count("list") == lists
 
 
+def test_pods_belong_to_the_deployment_that_is_named(cluster: Cluster, make: Make) -> None:
+    runtime = make(pod_owner="iacq-control")
+    with pytest.raises(Unavailable, match="iacq-control"):
+        runtime.create(spec())
+    owner = cluster.add_deployment("iacq-control")
+    runtime.create(spec())
+    pod = cluster.pod("pod-a")
+    assert pod is not None
+    assert [(one["kind"], one["uid"]) for one in pod["metadata"]["ownerReferences"]] == [
+        ("Deployment", owner["metadata"]["uid"])
+    ]
+
+
 def test_absence_is_believed_only_when_the_server_says_it_of_that_name(cluster: Cluster, make: Make) -> None:
     """A watch may be late, or a label be gone: of a pod that lives nobody says that it is gone."""
     late, other = make(), make()

@@ -129,6 +129,7 @@ class StoppingSlot:
         monkeypatch.setattr("iacq.bootstrap.worker_app", lambda _settings: Celery(set_as_current=False))
         monkeypatch.setattr("iacq.services.phases.unfinished.settle", self._settle)  # tests/store has the real one
         monkeypatch.setattr("iacq.services.phases.unfinished.running", lambda _worker: self.jobs)
+        monkeypatch.setattr("iacq.services.phases.unfinished.is_left", lambda _worker: bool(self.jobs))
         monkeypatch.setattr(state, "should_stop", None)  # of this process: put back after the test
         self._monkeypatch = monkeypatch
 

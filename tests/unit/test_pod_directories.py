@@ -57,7 +57,7 @@ def test_one_that_lives_is_left_alone_though_nobody_knows_it(root: Path) -> None
 
 
 def test_one_whose_terraform_lives_is_left_alone(root: Path) -> None:
-    job = files.job_directory(root / "pods" / "gone" / "slot-1", run_id=1, fence=1, step="apply")
+    job = files.job_directory(root / "pods" / "gone" / "slot-1" / "jobs", run_id=1, fence=1, step="apply")
     files.make_job_directory(job)
     descriptor = lock.hold(job)
     assert directories.remove_others(root, {"other"}) == 0

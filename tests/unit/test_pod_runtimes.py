@@ -312,7 +312,7 @@ def test_a_second_request_while_the_host_stops_is_handed_on(local: OnThisMachine
 @contextlib.contextmanager
 def living_job(slot: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run what a keeper of this slot would have started, and whose keeper died; a child of it has left its session."""
-    directory = files.job_directory(slot, run_id=7, fence=1, step="apply")
+    directory = files.job_directory(slot / "jobs", run_id=7, fence=1, step="apply")
     files.make_job_directory(directory)
     descriptor = lock.hold(directory)
     program = subprocess.Popen(
@@ -352,7 +352,7 @@ def test_with_a_pod_goes_all_that_lives_of_it_and_its_disk(local: OnThisMachine)
 
 def test_what_has_not_begun_in_a_deleted_pod_never_begins(tmp_path: Path) -> None:
     """Its keeper may be about to begin it, and obeys the word."""
-    directory = files.job_directory(tmp_path / "slot-1", run_id=7, fence=1, step="apply")
+    directory = files.job_directory(tmp_path / "slot-1" / "jobs", run_id=7, fence=1, step="apply")
     files.make_job_directory(directory)
     assert pod_processes.end(tmp_path)
     launch = files.read_launch(directory)

@@ -47,7 +47,6 @@ def test_the_other_commands():
         "-parallelism=1",
         "plan.out",
     )
-    assert commands.version() == ("version", "-json")
 
 
 SHOWS = """#!/bin/sh

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,6 @@ import pytest
 from iacq.adapters.terraform import release as terraform_release
 from iacq.errors import Unavailable
 
-Answer = Callable[[http.server.BaseHTTPRequestHandler], None]
 PROGRAM = b"#!/bin/sh\necho Terraform v0\n"
 
 

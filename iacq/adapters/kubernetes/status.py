@@ -35,14 +35,14 @@ def read(pod: Mapping[str, Any]) -> PresentPod:
     metadata, status = pod["metadata"], pod.get("status") or {}
     phase, reason = _judge(metadata, status)
     running = (_worker(status).get("state") or {}).get("running") or {}
-    annotations = metadata.get("annotations") or {}
+    said = metadata.get("annotations") or {}
     return PresentPod(
         name=metadata["name"],
         uid=metadata["uid"],
         phase=phase,
         reason=reason,
         started_at=_ms(running.get("startedAt")),
-        in_use=annotations.get(SAFE_TO_EVICT) != "true",
+        in_use=said.get(SAFE_TO_EVICT) != "true",
     )
 
 

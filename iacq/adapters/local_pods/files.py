@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from iacq.adapters import durable, private_directory
+from iacq.adapters import private_directory
 from iacq.errors import Unavailable
+from iacq.keeper.files import sync_directory
 from iacq.ports import PodPhase, PodSpec
 
 _SPEC, _DELETE, _STATUS = ".json", ".delete", ".status"
@@ -99,7 +100,7 @@ class PodFiles:
         with _translated():
             for suffix in (_SPEC, _STATUS, _DELETE):
                 (self._directory / f"{name}{suffix}").unlink(missing_ok=True)
-            durable.sync_directory(self._directory)
+            sync_directory(self._directory)
 
     def set_stopping(self, stopping: bool) -> None:
         """Write whether the host is being stopped: the pods stay wanted, and nobody is to ask for others instead."""
@@ -146,7 +147,7 @@ def _create(file: Path, text: str) -> None:
             os.link(aside, file)
     finally:
         aside.unlink()
-    durable.sync_directory(file.parent)
+    sync_directory(file.parent)
 
 
 def _replace(file: Path, text: str) -> None:

@@ -16,6 +16,7 @@ from iacq.domain.run import Phase, Run
 from iacq.domain.slot import Place
 from iacq.domain.workspace_secrets import WorkspaceSecrets
 from iacq.errors import Unavailable
+from iacq.keeper import files
 from iacq.ports import Git, Keeper, RunTree, Workshop
 from iacq.services import enqueuing, workspace_secrets
 from iacq.services.core import Core, open_artifact, store_artifacts
@@ -148,7 +149,7 @@ class PhaseContext:
 
     def job_directory(self, step: str) -> Path:
         """Directory of one command of this claim."""
-        return self.worker.jobs / f"{self.run.id}-{self.hold.fence}-{step}"
+        return files.job_directory(self.worker.jobs, run_id=self.run.id, fence=self.hold.fence, step=step)
 
     def all_timings(self) -> dict[str, dict[str, int]]:
         """Add this phase's times to those of the other one."""

@@ -210,6 +210,15 @@ class _Stopper:
         self._kill_at = now + grace
 
 
+def require_success(outcome: Outcome, command: str) -> None:
+    """Raise PhaseFailed with terraform's diagnostic unless `terraform COMMAND` succeeded, or as `raise_if_stopped`."""
+    raise_if_stopped(outcome)
+    if outcome.returncode != 0:
+        raise PhaseFailed(
+            outcome.progress.error() or f"terraform {command} ended with {outcome.returncode}", code="terraform"
+        )
+
+
 def raise_if_stopped(outcome: Outcome) -> None:
     """Raise what follows from an interrupted command of a plan (or of the init of an apply)."""
     match outcome.stopped:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from iacq.domain import configuration, fingerprint, terraform_commands, terraform_events
-from iacq.domain.run import Status
+from iacq.domain import configuration, fingerprint, terraform_commands
+from iacq.domain.run import Status, directory_name
 from iacq.domain.source import SourceKind
 from iacq.domain.terraform_commands import PLAN_FILE, Variables
 from iacq.errors import PhaseFailed
@@ -48,7 +48,7 @@ def fetch(ctx: PhaseContext, _planned: Planned) -> None:
     """Unpack the source that was packed when the run was enqueued, or fetch it now; and the managed state."""
     initializing.require_free_space(ctx)
     location = ctx.inputs.source
-    name = f"{ctx.run.id}-{ctx.hold.fence}"
+    name = directory_name(ctx.run.id, ctx.hold.fence)
     packed = fetching.fetch(ctx, name) if location.kind is SourceKind.GIT else ctx.load(SOURCE)
     ctx.tree = ctx.worker.workshop.unpack_source(name, name, packed, subdir=location.subdir)
     found = configuration.read(_root_files(ctx.tree.tree))
@@ -90,11 +90,7 @@ def init(ctx: PhaseContext, _planned: Planned) -> None:
 
 def _unlock(ctx: PhaseContext, lock_id: str) -> None:
     outcome = job.run(ctx, "unlock", terraform_commands.force_unlock(lock_id))
-    job.raise_if_stopped(outcome)
-    if outcome.returncode != 0:
-        raise PhaseFailed(
-            outcome.progress.error() or f"terraform force-unlock ended with {outcome.returncode}", code="terraform"
-        )
+    job.require_success(outcome, "force-unlock")
 
 
 def plan(ctx: PhaseContext, planned: Planned) -> None:
@@ -145,11 +141,7 @@ def show(ctx: PhaseContext, planned: Planned) -> None:
         environment=job.terraform_environment(ctx),
     )
     outcome = job.follow(ctx, directory, show=False)
-    job.raise_if_stopped(outcome)
-    if outcome.returncode != 0:
-        raise PhaseFailed(
-            outcome.progress.error() or f"terraform show ended with {outcome.returncode}", code="terraform"
-        )
+    job.require_success(outcome, "show")
     planned.plan_json = (directory / "out").read_bytes()
     try:
         found = json.loads(planned.plan_json)
@@ -224,8 +216,3 @@ def end_of(ctx: PhaseContext, planned: Planned) -> Status:
     if not ctx.run.run_type.changes_state:
         return Status.SUCCESS
     return Status.APPLY_PENDING if planned.has_changes else Status.PLANNED_AND_FINISHED
-
-
-def plain(text: str) -> str:
-    """Return an error's text as it is stored."""
-    return terraform_events.strip_colours(text)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from iacq.domain import fingerprint, tiers
 from iacq.domain.fingerprint import Fingerprint
-from iacq.domain.run import StartTier, WarmupStatus
+from iacq.domain.run import Run, StartTier, WarmupStatus, directory_name
 from iacq.domain.terraform_commands import PLAN_FILE
 from iacq.domain.tiers import Decision, Found, Way
 from iacq.errors import PhaseFailed
@@ -23,15 +23,15 @@ def find(ctx: PhaseContext) -> StartTier | None:
     run, workshop = ctx.run, ctx.worker.workshop
     know_state(ctx)
     if run.warmup_status is WarmupStatus.READY:
-        way, ctx.tree = Way.WARMED_UP, workshop.take(f"{run.id}-{run.warmup_fence}", link(ctx))
+        way, ctx.tree = Way.WARMED_UP, workshop.take(directory_name(run.id, run.warmup_fence), link(run))
     else:
-        way, ctx.tree = Way.KEPT, workshop.kept(link(ctx), link(ctx))
+        way, ctx.tree = Way.KEPT, workshop.kept(link(run), link(run))
     return _decide(ctx, way).tier
 
 
-def link(ctx: PhaseContext) -> str:
-    """Name the canonical path of the run, and the directory that its plan left."""
-    return f"{ctx.run.id}-{ctx.run.plan_fence}"
+def link(run: Run) -> str:
+    """Name the canonical path of a run that was planned, and the directory that its plan left."""
+    return directory_name(run.id, run.plan_fence)
 
 
 def know_state(ctx: PhaseContext) -> None:
@@ -57,7 +57,7 @@ def unpack(ctx: PhaseContext, *, lead: bool) -> None:
     initializing.require_free_space(ctx)
     snapshot = ctx.load("snapshot")
     ctx.tree = ctx.worker.workshop.unpack_snapshot(
-        f"{ctx.run.id}-{ctx.hold.fence}", link(ctx), snapshot, subdir=ctx.inputs.source.subdir, lead=lead
+        directory_name(ctx.run.id, ctx.hold.fence), link(ctx.run), snapshot, subdir=ctx.inputs.source.subdir, lead=lead
     )
     plan_file = ctx.load("plan")
     found = hashlib.sha256(plan_file).hexdigest()

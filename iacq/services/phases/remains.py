@@ -10,13 +10,14 @@ from pathlib import Path
 from iacq import log
 from iacq.domain import masking
 from iacq.domain.masking import Masking
-from iacq.domain.run import Phase, Run
+from iacq.domain.run import Phase, Run, directory_name
 from iacq.errors import Conflict, InvalidInput, NotFound, PhaseFailed
 from iacq.keeper import files
 from iacq.ports import RunTree, Workshop
 from iacq.services import states, workspace_secrets
 from iacq.services.core import Core, load_artifact, store_artifact
 from iacq.services.enqueuing import INPUTS, Inputs
+from iacq.services.phases import preparing
 from iacq.services.phases.context import SlotWorker
 from iacq.services.phases.logwriter import LogWriter
 from iacq.services.phases.output import Output
@@ -37,9 +38,9 @@ def tree_of(workshop: Workshop, run: Run, effects_fence: int) -> RunTree | None:
 
     That is one that was made by its own claim, by a warm-up, or by its plan.
     """
-    link = f"{run.id}-{run.plan_fence}"
+    link = preparing.link(run)
     made_by = (effects_fence, run.warmup_fence, run.plan_fence)
-    trees = (workshop.kept(f"{run.id}-{fence}", link) for fence in made_by if fence is not None)
+    trees = (workshop.kept(directory_name(run.id, fence), link) for fence in made_by if fence is not None)
     return next((tree for tree in trees if tree is not None), None)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from iacq import log
-from iacq.domain import transitions, versions
+from iacq.domain import terraform_events, transitions, versions
 from iacq.domain.run import Phase, Run, StartTier, Status
 from iacq.domain.slot import Place
 from iacq.domain.transitions import Cause
@@ -185,7 +184,8 @@ def _plan(ctx: PhaseContext, planned: Planned) -> PlanEnd:
     try:
         ctx.learn_secrets()
         for stage, timing, step in plan.STEPS:
-            _check_stopping(ctx, ctx.worker.stop_at)
+            if ctx.worker.stop_at is not None and ctx.core.clock.monotonic() >= ctx.worker.stop_at:
+                raise PodStopping
             ctx.lease.enter(stage)
             with _timed(ctx, timing):
                 step(ctx, planned)
@@ -195,12 +195,6 @@ def _plan(ctx: PhaseContext, planned: Planned) -> PlanEnd:
         return _plan_result(ctx, Status.CANCELLED, planned)
     except (IacqError, OSError) as error:
         return _plan_result(ctx, Status.FAILED, planned, error)
-
-
-def _check_stopping(ctx: PhaseContext, stop_at: float | None) -> None:
-    """Raise PodStopping if no further step may begin. stop_at: monotonic seconds; None: the pod is not stopping."""
-    if stop_at is not None and ctx.core.clock.monotonic() >= stop_at:
-        raise PodStopping
 
 
 @contextlib.contextmanager
@@ -241,7 +235,7 @@ def _error_values(ctx: PhaseContext, error: Exception) -> dict[str, Any]:
         code, text = error.code, error.message + (f" ({error.hint})" if error.hint else "")
     else:
         code, text = "system", f"{type(error).__name__}: {error}"
-    return {"error_code": code, "error_text": ctx.log.masking.text(plan.plain(text))}
+    return {"error_code": code, "error_text": ctx.log.masking.text(terraform_events.strip_colours(text))}
 
 
 def _finish_plan(tx: Transaction, ctx: PhaseContext, planned: Planned, end: PlanEnd) -> Any:
@@ -293,5 +287,6 @@ def _prepare_and_start(ctx: PhaseContext) -> Path | None:
             preparing.init_cold(ctx)
     ctx.lease.check()
     # Nothing was applied yet: in a pod that is told to stop it does not begin, and another pod applies it.
-    _check_stopping(ctx, None if ctx.worker.stop_at is None else -math.inf)
+    if ctx.worker.stop_at is not None:
+        raise PodStopping
     return apply.start(ctx, tier)

@@ -47,6 +47,11 @@ def settle(worker: SlotWorker) -> bool:
     return clear
 
 
+def is_left(worker: SlotWorker) -> bool:
+    """Tell whether something of an earlier process runs, or of an apply is there whose end may not be told yet."""
+    return any(found.step == "apply" or files.is_alive(found.path) for found in files.list_jobs(worker.jobs))
+
+
 def running(worker: SlotWorker) -> list[Path]:
     """Return the directories of this slot's jobs of which something is alive."""
     return [found.path for found in files.list_jobs(worker.jobs) if files.is_alive(found.path)]

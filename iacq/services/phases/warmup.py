@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 
 from iacq import log
-from iacq.domain.run import Phase, Run
+from iacq.domain.run import Phase, Run, directory_name
 from iacq.domain.slot import Place
 from iacq.errors import IacqError, PhaseFailed
 from iacq.messages import BEGIN_WARMUPS
@@ -57,7 +57,7 @@ def _claim_and_prepare(worker: SlotWorker, run_id: int, retry: int) -> bool | No
         raise
     finally:
         if not ready:
-            worker.workshop.remove(f"{run.id}-{run.fence}")
+            worker.workshop.remove(directory_name(run.id, run.fence))
     took = int((core.clock.monotonic() - began) * 1000)
     logger.info("%s in %d ms", "warmed up" if ready else "not warmed up", took, extra=log.ids(run=run.id))
     return ready
@@ -129,4 +129,4 @@ def settle(worker: SlotWorker, run: Run) -> None:
     hold = Hold(run_id=run.id, phase=Phase.PLAN, fence=run.warmup_fence, owner=place.owner)
     if _fail(worker.core, hold, place):
         logger.warning("its slot process died while it was warmed up", extra=log.ids(run=run.id))
-        worker.workshop.remove(f"{run.id}-{run.warmup_fence}")
+        worker.workshop.remove(directory_name(run.id, run.warmup_fence))

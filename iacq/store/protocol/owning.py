@@ -172,7 +172,7 @@ def way_back(tx: Transaction, run: Run, cause: Cause, *, counted: bool = True) -
 class PlanResult:
     """What a finished plan stores with its run."""
 
-    status: Status  # success, planned_and_finished, apply_pending or failed
+    status: Status  # success, planned_and_finished, apply_pending, failed or cancelled
     values: Mapping[str, Any]  # columns: plan_hash, fingerprint, changes, timings, error, ...
     expires_in_ms: int
 
