@@ -41,6 +41,9 @@ OTHERS_SECONDS = 5.0
 _NO_ROOM = 1.0
 """Seconds until what could not be forked, for want of memory or processes, is tried again."""
 
+_TRIES_TO_FINISH = 3
+"""How often a slot is started again in a stopping pod to report a job of which nothing is alive."""
+
 _PATIENCE = 3600.0
 
 
@@ -172,6 +175,7 @@ class ProcessTree:
         deadline = now + stop_grace
         self._stop_at = now + grace.running_may_last(stop_grace)
         for child in slots:
+            child.due = now  # one that is to be started again has no time to wait
             child.send(signal.SIGTERM)
         in_time = self._let_end(slots, deadline, requests=2)
         if not in_time and self._requests_to_stop == 2:
@@ -212,8 +216,15 @@ class ProcessTree:
 
     def _is_unfinished(self, slot: Child) -> bool:
         """Tell whether its process is gone, and did not end by itself, although there is a job of it."""
-        gone = slot.pid is None and not slot.finished
-        return gone and bool(files.list_jobs(self._slots_root / slot.name / "jobs"))
+        if slot.pid is not None or slot.finished:
+            return False
+        try:
+            jobs = files.list_jobs(self._slots_root / slot.name / "jobs")
+            if any(files.is_alive(job.path) for job in jobs):
+                return True
+        except OSError:
+            return True  # nobody can tell: it may have one
+        return bool(jobs) and slot.starts_to_finish < _TRIES_TO_FINISH
 
     def _turn_until(self, condition: Callable[[], bool], seconds: float) -> bool:
         """Go on without starting anything; False: it took too long."""

@@ -59,6 +59,7 @@ class Child:
         self.pid: int | None = None
         self.due = 0.0  # monotonic seconds when it may start
         self.finished = False  # it ended by itself, and left nothing to do
+        self.starts_to_finish = 0  # while its pod stopped
         self._function = function
         self._backoff = Backoff()
         self._started = 0.0
@@ -85,6 +86,7 @@ class Child:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         self.pid = pid
+        self.starts_to_finish += stop_at is not None
         self._started = time.monotonic()
 
     def ended(self, returncode: int) -> float:

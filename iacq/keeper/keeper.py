@@ -206,6 +206,8 @@ class Keeper:
         """Do what was asked by files: whoever manages the job may have no socket to this keeper."""
         if self._job is None or self._job.returncode is not None:
             return
+        for which in self._job.sent:
+            _mark(self._job.order.directory, which)  # there may have been no room for the mark when it was sent
         for which in signals.Signal:
             if signals.requested(self._job.order.directory, which):
                 self._signal(which)

@@ -22,12 +22,11 @@ class Orphans:
     def look(self) -> None:
         """Find the jobs that began and have no result. Call it at the start, and when a keeper died."""
         for slot in self._slots():
-            for job in files.list_jobs(slot / "jobs"):
-                launch = files.read_launch(job.path)
-                if launch is None or launch.pid is None:
-                    continue
-                if files.read_result(job.path) is None:
-                    self._watched.setdefault(job.path, launch)
+            with contextlib.suppress(OSError):  # a disk that fails for a moment: the next look finds them
+                for job in files.list_jobs(slot / "jobs"):
+                    launch = files.read_launch(job.path)
+                    if launch is not None and launch.pid is not None and files.read_result(job.path) is None:
+                        self._watched.setdefault(job.path, launch)
 
     def reaped(self, ended: process.Process, returncode: int) -> None:
         """Take note of a child that no one else knows: perhaps the program of a job."""
@@ -50,10 +49,11 @@ class Orphans:
                     self._conclude(directory, launch)
 
     def kill_all(self) -> None:
-        """SIGKILL what is watched and has no keeper. Raises OSError."""
-        for directory, launch in self._without_keeper():
+        """SIGKILL what is watched, or ask its keeper to: that of an earlier agent obeys, too. Raises OSError."""
+        for directory, launch in self._watched.items():
             signals.request(directory, signals.Signal.KILL)
-            self._obey(directory, launch)
+            if not launch.keeper_running:
+                self._obey(directory, launch)
 
     @property
     def watching(self) -> bool:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from iacq.adapters.keeper_client import KeeperClient
 from iacq.keeper.agent import ProcessTree
@@ -149,8 +150,17 @@ def fork(really: Callable[[], int] = os.fork) -> int:
     return really()
 
 
+def scandir(path: str | Path = ".", really: Callable[..., Any] = os.scandir) -> Any:
+    """List a directory, but not that of jobs while ROOT/unreadable exists."""
+    if (ROOT / "unreadable").exists() and str(path).endswith("/jobs"):
+        (ROOT / "failed").touch()
+        raise OSError(errno.EIO, "Input/output error")
+    return really(path)
+
+
 def main() -> int:
     os.fork = fork
+    os.scandir = scandir
     slots, grace = int(sys.argv[2]), float(sys.argv[3])
     behaviour = globals()[sys.argv[4]]
     housekeeping = globals()[sys.argv[5]] if len(sys.argv) > 5 else idle

@@ -315,6 +315,47 @@ def test_a_dead_slot_without_a_job_does_not_delay_the_end(agent: Agent) -> None:
     assert agent.stop() == 0
 
 
+def test_a_slot_that_cannot_start_delays_the_end_for_a_few_tries_only(agent: Agent, tmp_path: Path) -> None:
+    agent.start("crash", grace=600)
+    agent.boot("slot-1", 3)
+    job = files.job_directory(tmp_path / "work" / "slot-1" / "jobs", run_id=7, fence=3, step="apply")
+    files.make_job_directory(job)
+    assert agent.stop() == 0
+    assert len([said for said in agent.boots("slot-1") if said["stop_at"]]) == 3
+
+
+def test_a_disk_that_fails_for_a_moment_does_not_end_a_stopping_agent(agent: Agent, tmp_path: Path) -> None:
+    agent.start("work", grace=300)
+    directory = agent.order(jobs.waits_for(tmp_path / "go", "exit 4"))
+    jobs.until_ready(directory)
+    assert agent.process is not None
+    agent.process.send_signal(signal.SIGTERM)
+    (tmp_path / "unreadable").touch()
+    os.kill(agent.boot("slot-1"), signal.SIGKILL)
+    agent.boot("slot-1", 2)
+    wait_until((tmp_path / "failed").exists)
+    (tmp_path / "unreadable").unlink()
+    (tmp_path / "go").touch()
+    assert agent.process.wait(60) == 0
+    assert agent.report()[1:] == (4, [])
+
+
+def test_what_an_earlier_agent_started_does_not_outlive_the_grace(agent: Agent, tmp_path: Path) -> None:
+    """Its keeper is no child of the agent that stops."""
+    agent.start("work")
+    directory = agent.order("trap '' INT; echo ready; sleep 600")
+    jobs.until_ready(directory)
+    assert agent.process is not None
+    agent.process.kill()
+    agent.process.wait()
+    os.kill(agent.boot("slot-1"), signal.SIGKILL)
+    wait_until(lambda: has_ended(agent.boot("slot-1")))
+    agent.start("work", grace=0.3)
+    agent.boot("slot-1", 2)
+    assert agent.stop() == 1
+    wait_until(lambda: not files.is_alive(directory), what="its keeper obeys")
+
+
 def test_after_the_grace_everything_is_killed(agent: Agent, tmp_path: Path) -> None:
     agent.start("work", grace=0.3)
     directory = agent.order("trap '' INT; echo ready; setsid sleep 60 & sleep 60")

@@ -1,5 +1,7 @@
 """Threads that live as long as their process, or as a phase: an error that nobody foresaw does not end them."""
 
+import contextlib
+import errno
 import os
 import signal
 import threading
@@ -16,11 +18,16 @@ from celery.utils.dispatch import Signal
 from celery.worker import state
 
 from iacq.bootstrap.measured import Pulse
+from iacq.domain import masking
 from iacq.domain.run import Phase, Status
 from iacq.domain.slot import Place
-from iacq.errors import Unavailable
+from iacq.errors import NotFound, Unavailable
 from iacq.keeper.child import INTERRUPT
+from iacq.services.phases import ending, logwriter, remains, statewriter
+from iacq.services.phases.context import _attendants
 from iacq.services.phases.lease import Lease
+from iacq.services.phases.logwriter import LogWriter
+from iacq.services.phases.statewriter import StateWriter
 from iacq.settings import Settings
 from iacq.store.pods import Registration
 from iacq.store.protocol.owning import Hold
@@ -97,6 +104,74 @@ def test_renewals_end_with_the_lease(tmp_path: Path, threads: ThreadPoolExecutor
         wait_until(lease._renewing.done, what="no renewal any more")
         assert lease.lost
     assert database.asked == 2
+
+
+STATE = '{"version": 4, "serial": %d, "lineage": "l", "terraform_version": "1.11.4", "resources": []}'
+
+
+def test_states_are_stored_on(tmp_path: Path, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statewriter, "_EVERY", 0.01)  # nobody waits for half a second here
+    database, file = Answers(UnforeseenError(), None), tmp_path / "terraform.tfstate"
+    present = core(database, tmp_path)
+    present.sealer = SimpleNamespace(seal=lambda data, bound_to: data)
+    looks, really = 0, Path.stat
+
+    def stat(path: Path, **options: Any) -> os.stat_result:
+        nonlocal looks
+        looks += path == file
+        if path == file and looks == 3:
+            raise OSError(errno.EIO, "Input/output error")
+        return really(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    with StateWriter(present, threads, "network", 1, fence=1, effects_fence=1, file=file):
+        wait_until(lambda: looks > 3, what="a look after the one that failed")
+        file.write_text(STATE % 1)
+        wait_until(lambda: database.asked == 2, what="the state is stored though the first attempt failed")
+
+
+def test_logs_are_stored_on(tmp_path: Path, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logwriter, "_AFTER_UNFORESEEN", 0.01)
+    database = Answers(UnforeseenError(), None)
+    database.read = lambda *_: 0  # type: ignore[method-assign,assignment]
+    with contextlib.closing(
+        LogWriter(core(database, tmp_path), threads, 1, Phase.APPLY, fence=1, first=True)
+    ) as writer:
+        writer.write("one")
+        wait_until(lambda: database.asked == 2, what="the line is stored though the first attempt failed")
+
+
+def test_what_cannot_be_read_now_takes_no_thread_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slot has three of them, for its lease, log and state. What an interrupted apply printed is asked for again."""
+    answers: list[Exception] = [Unavailable("Input/output error")] * 3 + [NotFound("gone")]
+
+    def load(*_: object) -> bytes:
+        raise answers.pop(0)
+
+    monkeypatch.setattr(remains, "load_artifact", load)
+    database = Answers(None)
+    database.read = lambda *_: 0  # type: ignore[method-assign,assignment]
+    worker: Any = SimpleNamespace(core=core(database, tmp_path), threads=_attendants())
+    run = samples.run(Status.APPLY_INTERRUPTED)
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            remains._keep_output(worker, run, tmp_path, 1)
+    assert not worker.threads._threads, "a thread serves a log that nobody writes"
+    remains._keep_output(worker, run, tmp_path, 1)
+
+
+def test_an_adopted_apply_is_followed_though_its_inputs_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def learn() -> None:
+        raise Unavailable("Input/output error")
+
+    followed: list[object] = []
+    monkeypatch.setattr(ending, "follow", lambda ctx, *_: followed.append(ctx.log.masking))
+    shown = SimpleNamespace(write=lambda _text: None)
+    ctx: Any = SimpleNamespace(run=samples.run(Status.APPLYING), learn_secrets=learn, log=shown)
+    ending.continue_apply(ctx, tmp_path, 1)
+    assert followed == [masking.EVERYTHING]
 
 
 def test_a_slot_tries_again(caplog: Any) -> None:

@@ -131,7 +131,7 @@ class PhaseContext:
     def learn_secrets(self) -> None:
         """Find out what the log must not show. Nothing that knows a secret is started before.
 
-        Raises NotFound, PhaseFailed(code=unreadable).
+        Raises NotFound, PhaseFailed(code=unreadable), Unavailable (what is stored cannot be read now).
         """
         self.log.masking = self.inputs.masking(self.secrets)
 

@@ -10,7 +10,7 @@ from typing import Any
 from iacq import log
 from iacq.domain import masking, recovery, terraform_events
 from iacq.domain.run import Run, Status
-from iacq.errors import Conflict, InvalidInput, NotFound, PhaseFailed
+from iacq.errors import Conflict, InvalidInput, NotFound, PhaseFailed, Unavailable
 from iacq.ports import EndUnknown
 from iacq.services import state_unlocking, states
 from iacq.services.phases import job, remains
@@ -59,7 +59,7 @@ def continue_apply(ctx: PhaseContext, directory: Path, effects_fence: int) -> No
     ctx.timings = dict(ctx.run.timings.get("apply", {}))
     try:
         ctx.learn_secrets()
-    except (NotFound, PhaseFailed) as error:  # the apply goes on all the same, and its end is what counts
+    except (NotFound, PhaseFailed, Unavailable) as error:  # terraform goes on all the same, and its end is what counts
         ctx.log.write(f"✗ {error.message}: what terraform says cannot be shown")
         ctx.log.masking = masking.EVERYTHING
     follow(ctx, directory, effects_fence)

@@ -23,6 +23,8 @@ logger = log.get(__name__)
 _GATHER = 0.05
 """Seconds between a line and its way to the database: what is logged on the way to the start of terraform must not
 hold up that start (SQLite has one writer at a time)."""
+_AFTER_UNFORESEEN = 1.0
+"""Seconds until the next attempt after an error that nobody foresaw."""
 _CHUNK = 64 * 1024
 """Characters of one row."""
 
@@ -93,15 +95,15 @@ class LogWriter:
                     # Without the note a successor logs some lines twice; the directory goes once the run is not ours.
                     with contextlib.suppress(OSError), open(file, "w", opener=_open_private) as note:
                         note.write(str(noted))
-            except (Unavailable, IntegrityError) as error:
+            except Raced:
+                logger.info("its log is not ours to write any more", extra=log.ids(run=self._run_id))
+            except Exception as error:
                 self._uncertain = True
                 with self._lock:
                     self._pending.insert(0, text[stored:])
                 if isinstance(error, IntegrityError):  # such a commit was made only now
                     raise Unavailable("the log is being stored", code=DATABASE_UNAVAILABLE) from error
                 raise
-            except Raced:
-                logger.info("its log is not ours to write any more", extra=log.ids(run=self._run_id))
 
     def close(self) -> None:
         """End the thread. What is not flushed is lost."""
@@ -140,6 +142,10 @@ class LogWriter:
                 self.flush()
             except Unavailable:
                 self._wake.set()
+            except Exception as error:  # noqa: BLE001 - this thread must not end of it; its text may hold secrets
+                logger.warning("log not stored: %s", type(error).__name__, extra=log.ids(run=self._run_id))
+                self._wake.set()
+                self._over.wait(_AFTER_UNFORESEEN)
 
 
 def _storable(text: str) -> str:

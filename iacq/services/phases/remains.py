@@ -88,8 +88,9 @@ def prove_end(tx: Transaction, run_id: int, effects_fence: int, kept: list[Artif
 
 
 def _keep_output(worker: SlotWorker, run: Run, job: Path, effects_fence: int) -> None:
+    hidden = _masking(worker.core, run)
     writer = LogWriter(worker.core, worker.threads, run.id, Phase.APPLY, fence=run.fence, effects_fence=effects_fence)
-    writer.masking = _masking(worker.core, run)
+    writer.masking = hidden
     try:
         with Output(writer, job) as output:
             output.take(ended=True)
@@ -99,6 +100,7 @@ def _keep_output(worker: SlotWorker, run: Run, job: Path, effects_fence: int) ->
 
 
 def _masking(core: Core, run: Run) -> Masking:
+    """Return what hides the run's secrets. Raises Unavailable."""
     try:
         inputs = Inputs.from_json(load_artifact(core, run.workspace, run.id, INPUTS))
         secrets = workspace_secrets.unseal(

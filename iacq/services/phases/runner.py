@@ -140,9 +140,8 @@ def held(
             raise PhaseFailed(f"run {run.id}: unforeseen {type(error).__name__}", code="system") from None
         finally:
             worker.lease = None
-            with contextlib.suppress(IacqError):
+            with contextlib.closing(writer), contextlib.suppress(IacqError):
                 writer.flush()
-            writer.close()
 
 
 def _or_give_back(ctx: PhaseContext, work: Callable[[PhaseContext], T], *, vanished: Cause) -> T | None:

@@ -6,8 +6,6 @@ import threading
 from concurrent.futures import Executor, Future
 from pathlib import Path
 
-from sqlalchemy.exc import IntegrityError
-
 from iacq import log
 from iacq.errors import IacqError, Unavailable
 from iacq.services import states
@@ -61,22 +59,21 @@ class StateWriter:
 
     def _work(self) -> None:
         while not self._over.wait(_EVERY):
-            mark = self._mark()
-            if mark is None or mark == self._stored:
-                continue
             try:
-                self._store()
-            except (
-                Unavailable,
-                IntegrityError,
-            ) as error:  # the latter: a commit whose answer was lost is made only now
-                logger.warning("state not stored: %s", type(error).__name__, extra=log.ids(run=self._run_id))
-                continue
-            except (IacqError, OSError):
-                continue  # terraform is writing it: the next look sees a whole one
+                mark = self._mark()
+                if mark is not None and mark != self._stored:
+                    self._store()
+                    self._stored = mark
             except Raced:
                 return
-            self._stored = mark
+            except (IacqError, OSError) as error:
+                if isinstance(error, Unavailable):  # else terraform is writing it: the next look sees a whole one
+                    self._say(error)
+            except Exception as error:  # noqa: BLE001 - as IntegrityError: a commit without an answer is made only now
+                self._say(error)
+
+    def _say(self, error: Exception) -> None:
+        logger.warning("state not stored: %s", type(error).__name__, extra=log.ids(run=self._run_id))
 
     def _store(self) -> None:
         new = states.prepare(self._core, self._workspace, self._file.read_bytes())
