@@ -19,6 +19,9 @@ from iacq.errors import InvalidInput
 
 PREFIX = "IACQ_"
 
+_OTHERS = {"IACQ_NO_DOWNLOAD"}
+"""Variables of the scripts, which may stand in a `.env` as well."""
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZES = {"": 1, "B": 1, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
@@ -45,6 +48,13 @@ def size(text: str) -> int:
     if not match:
         raise ValueError("expected a size such as 64MiB or 1GiB")
     return int(match[1]) * _SIZES[(match[2] or "").upper()]
+
+
+def database_url(text: str) -> str:
+    """Read where the database is. Raises ValueError."""
+    if not re.match(r"(postgres|postgresql(\+psycopg2)?|sqlite)://", text):
+        raise ValueError("expected postgresql://user:password@host/name or sqlite:////absolute/path")
+    return text
 
 
 def pod_runtime(text: str) -> str:
@@ -116,7 +126,7 @@ class Settings:
 
     home: Path = _setting("~/.iacq", "directory of everything embedded; private", path)
     database_url: str | None = _setting(
-        None, "PostgreSQL or SQLite, as SQLAlchemy writes it; none: SQLite in HOME", secret=True
+        None, "PostgreSQL or SQLite, as SQLAlchemy writes it; none: SQLite in HOME", database_url, secret=True
     )
     broker_url: str | None = _setting(None, "Redis or Valkey; none: embedded, on a private unix socket", secret=True)
     encryption_keys: tuple[str, ...] | None = _setting(
@@ -276,7 +286,17 @@ def load(environment: Mapping[str, str] | None = None, directory: Path | None = 
 
     Raises InvalidInput that names the variable.
     """
-    return Settings(**{name: value for name, (value, _) in _read(environment, directory).items()})
+    settings = Settings(**{name: value for name, (value, _) in _read(environment, directory).items()})
+    for often, within in (("renew", "lease"), ("heartbeat", "agent_offline")):
+        if 2 * getattr(settings, often) > getattr(settings, within):
+            variable, limit = PREFIX + often.upper(), PREFIX + within.upper()
+            raise InvalidInput(
+                f"{variable} ({getattr(settings, often):g} s) is more than half of {limit} "
+                f"({getattr(settings, within):g} s): what is alive would be taken for dead",
+                field=variable,
+                hint=f"a third of {limit} is usual",
+            )
+    return settings
 
 
 def sources(environment: Mapping[str, str] | None = None, directory: Path | None = None) -> dict[str, str]:
@@ -288,6 +308,12 @@ def sources(environment: Mapping[str, str] | None = None, directory: Path | None
 def _read(environment: Mapping[str, str] | None, directory: Path | None) -> dict[str, tuple[Any, str]]:
     environment = os.environ if environment is None else environment
     from_file = _read_file((directory or Path.cwd()) / ".env")
+    known = {PREFIX + entry.name.upper() for entry in dataclasses.fields(Settings)} | _OTHERS
+    unknown = sorted(name for name in from_file if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise InvalidInput(
+            f".env: there is no setting {unknown[0]}", field=unknown[0], hint="`iacq settings` lists them"
+        )
     found: dict[str, tuple[Any, str]] = {}
     for entry in dataclasses.fields(Settings):
         variable = PREFIX + entry.name.upper()

@@ -13,6 +13,8 @@ from iacq.cli import output
 from iacq.cli.app import App
 from iacq.cli.command import Command, pass_app
 
+_UNITS = (("d", 86400), ("h", 3600), ("m", 60))
+
 
 @click.command(cls=Command, example="iacq settings")
 @pass_app
@@ -47,4 +49,12 @@ def _shown(entry: dataclasses.Field[Any], value: Any) -> Any:
 def _text(value: Any) -> str | None:
     if isinstance(value, list):
         return ",".join(value) or None
-    return f"{value:g} s" if isinstance(value, float) else value if value is None else str(value)
+    if isinstance(value, float):
+        return _duration(value)
+    return value if value is None else str(value)
+
+
+def _duration(seconds: float) -> str:
+    """Write a time as settings take it, in the largest unit that it is a whole number of."""
+    whole = (f"{seconds / size:g}{unit}" for unit, size in _UNITS if seconds >= size and seconds % size == 0)
+    return next(whole, f"{seconds:g}s")

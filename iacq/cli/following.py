@@ -13,7 +13,7 @@ from iacq.cli.progress import Progress
 from iacq.domain import transitions
 from iacq.domain.run import Phase, Run, Status
 from iacq.domain.terraform_events import strip_colours
-from iacq.errors import WaitTimeout
+from iacq.errors import IacqError, WaitTimeout
 
 _LOOK = 0.5
 """Seconds after which a waiting run is asked again why it waits."""
@@ -25,7 +25,7 @@ _AUTO_APPLY = 10.0
 
 def follow(app: App, run: Run, phase: Phase) -> Run:
     """Stream one phase to its end; returns the run as it is then. ^C ends the command, not the run."""
-    with detaching(run):
+    with detaching(app, run):
         _wait_for_start(app, run, phase)
         show = _printer(app)
         for line in app.client.logs(run.id, phase=phase, follow=True):
@@ -35,23 +35,37 @@ def follow(app: App, run: Run, phase: Phase) -> Run:
 
 def leave_apply_pending(app: App, run: Run) -> Run:
     """Wait until an auto-applied run has been confirmed; returns it, confirmed or not."""
-    with detaching(run), contextlib.suppress(WaitTimeout):
+    with detaching(app, run), contextlib.suppress(WaitTimeout):
         return app.client.wait(run.id, until=set(Status) - {Status.APPLY_PENDING}, timeout=_AUTO_APPLY)
     return app.client.get(run.id)
 
 
 @contextlib.contextmanager
-def detaching(run: Run) -> Iterator[None]:
+def detaching(app: App, run: Run) -> Iterator[None]:
     """Make ^C leave a run alone: it says how to go on with it, and ends the command with 130."""
     try:
         yield
     except KeyboardInterrupt:
-        output.note(f"\nDetached from {wording.title(run)}; it goes on without you.")
-        output.note(f"  follow:  iacq logs {run.id} -f")
-        if run.run_type.changes_state:
-            output.note(f"  confirm: iacq confirm {run.id}")
-        output.note(f"  cancel:  iacq cancel {run.id}")
+        with contextlib.suppress(IacqError):  # as it is now; what was last seen, if nobody can say
+            run = app.client.get(run.id)
+        for line in _how_to_go_on(run):
+            output.note(line)
         raise Exit(failing.INTERRUPTED) from None
+
+
+def _how_to_go_on(run: Run) -> Iterator[str]:
+    if run.status in transitions.ENDED:
+        yield f"\n{wording.title(run).capitalize()} has ended: {run.status}"
+    elif run.status is Status.APPLY_PENDING:
+        yield f"\nDetached from {wording.title(run)}; its plan waits for you, and later runs of the workspace for that."
+        yield f"  confirm: iacq confirm {run.id}"
+        yield f"  discard: iacq discard {run.id}"
+    else:
+        yield f"\nDetached from {wording.title(run)}; it goes on without you."
+        yield f"  follow:  iacq logs {run.id} -f"
+        if run.run_type.changes_state and transitions.PHASE_OF.get(run.status) is Phase.PLAN and not run.auto_apply:
+            yield f"  confirm: iacq confirm {run.id}"
+        yield f"  cancel:  iacq cancel {run.id}{' --force' if run.status is Status.APPLYING else ''}"
 
 
 def _wait_for_start(app: App, run: Run, phase: Phase) -> None:

@@ -35,7 +35,7 @@ def logs(app: App, run_id: int, follow: bool, phase: str | None, offset: int) ->
             hint="add --phase plan or --phase apply",
         )
     run = app.client.get(run_id)
-    with following.detaching(run):
+    with following.detaching(app, run):
         for line in app.client.logs(run_id, phase=phase, offset=offset, follow=follow):
             if app.as_json:
                 output.stream({"phase": line.phase, "offset": line.offset, "text": line.text})

@@ -14,7 +14,11 @@ from iacq.domain.run import Phase, Run, RunType, Status
 _detailed = click.option(
     "--detailed-exitcode", is_flag=True, help="Exit code 0: no changes, 1: any error, 2: there are changes."
 )
-_auto_approve = click.option("--auto-approve", is_flag=True, help="Apply without asking.")
+_auto_approve = click.option(
+    "--auto-approve/--no-auto-approve",
+    default=None,
+    help="Apply without asking, or ask; default: as the workspace says.",
+)
 
 
 @click.command(cls=Command, example="iacq plan network --var size=3")
@@ -45,10 +49,10 @@ def drift(app: App, /, name: str, detailed_exitcode: bool, detach: bool, **asked
 @options.supersede_option
 @_auto_approve
 @pass_app
-def apply(app: App, /, name: str, auto_approve: bool, detach: bool, **asked: Any) -> int:
+def apply(app: App, /, name: str, auto_approve: bool | None, detach: bool, **asked: Any) -> int:
     """Plan a workspace, ask, and apply that very plan.
 
-    Without a terminal and without --auto-approve the plan is left for `iacq confirm`.
+    Without a terminal, unless it is applied without asking, the plan is left for `iacq confirm`.
     """
     return _change(app, name, RunType.PLAN_AND_APPLY, asked, detach=detach, auto_approve=auto_approve)
 
@@ -59,10 +63,10 @@ def apply(app: App, /, name: str, auto_approve: bool, detach: bool, **asked: Any
 @options.supersede_option
 @_auto_approve
 @pass_app
-def destroy(app: App, /, name: str, auto_approve: bool, detach: bool, **asked: Any) -> int:
+def destroy(app: App, /, name: str, auto_approve: bool | None, detach: bool, **asked: Any) -> int:
     """Plan the removal of everything in a workspace, ask, and do it.
 
-    Without a terminal and without --auto-approve the plan is left for `iacq confirm`.
+    Without a terminal, unless it is applied without asking, the plan is left for `iacq confirm`.
     """
     return _change(app, name, RunType.DESTROY, asked, detach=detach, auto_approve=auto_approve)
 
@@ -118,8 +122,10 @@ def _follow_look(app: App, run: Run, *, detach: bool, detailed: bool) -> int:
     return code
 
 
-def _change(app: App, name: str, kind: RunType, asked: dict[str, Any], *, detach: bool, auto_approve: bool) -> int:
-    run = _enqueue(app, name, kind, asked, auto_apply=True if auto_approve else None)
+def _change(
+    app: App, name: str, kind: RunType, asked: dict[str, Any], *, detach: bool, auto_approve: bool | None
+) -> int:
+    run = _enqueue(app, name, kind, asked, auto_apply=auto_approve)
     return _follow_change(app, run, detach=detach)
 
 
@@ -147,7 +153,7 @@ def _ask(app: App, run: Run) -> bool | None:
     if not app.may_ask:
         _leave(app, run)
         return None
-    with following.detaching(run):
+    with following.detaching(app, run):
         app.client.warm()  # while the question is read: the confirmation then takes milliseconds
         output.line(f"\nPlan: {wording.counts(run)}.  Plan hash: {(run.plan_hash or '')[:12]}")
         answer = asking.approve(wording.question(run))

@@ -12,7 +12,9 @@ _SWITCH = re.compile(rf"--({'|'.join(_SWITCHES)})=(true|false)", re.IGNORECASE)
 
 
 def normalise(words: Iterable[str]) -> list[str]:
-    """Rewrite `-var x=1` to `--var x=1`, `-refresh` to `--refresh=true`, `-auto-approve=false` to nothing.
+    """Rewrite `-var x=1` to `--var x=1`, `-refresh` to `--refresh=true`, `-auto-approve=false` to `--no-auto-approve`.
+
+    A switch that is off anyway, as `-json=false`, is left out.
 
     What follows `--` stays as it is.
     """
@@ -31,7 +33,9 @@ def _rewritten(word: str) -> list[str]:
     switch = _SWITCH.fullmatch(word)
     if switch is None:
         return [word]
-    return [f"--{switch[1]}"] if switch[2].lower() == "true" else []
+    if switch[2].lower() == "true":
+        return [f"--{switch[1]}"]
+    return ["--no-auto-approve"] if switch[1].lower() == "auto-approve" else []
 
 
 def wants_json(words: Sequence[str]) -> bool:

@@ -97,8 +97,12 @@ def update(
     changes = {**_source_changes(given), **_changes(given)}
     changes["variables"] = _merged(present.variables, changes.get("variables", {}), unset, "--unset-var")
     changes["environment"] = _merged(present.environment, changes.get("environment", {}), unset_env, "--unset-env")
-    changed = app.client.update_workspace(name, **_secrets(app, given), remove_secrets=remove, **changes)
+    secrets = _secrets(app, given)
+    changed = app.client.update_workspace(name, **secrets, remove_secrets=remove, **changes)
     _show(app, changed, f"Workspace {changed.name} was changed.")
+    given_now = [*changes["variables"], *changes["environment"], *(key for found in secrets.values() for key in found)]
+    for secret in sorted({*remove, *given_now} & {*present.secret_names, *present.secret_environment}):
+        output.note(f"The old value of {secret} is not hidden any more: plans show it where the state still has it.")
 
 
 def _source_changes(given: dict[str, Any]) -> dict[str, Any]:
@@ -236,7 +240,7 @@ def lock(app: App, name: str, reason: str) -> None:
 @pass_app
 def unlock(app: App, name: str) -> None:
     """Let runs that change its state go on."""
-    _show(app, app.client.unlock_workspace(name), f"Workspace {name} is not locked.")
+    _show(app, app.client.unlock_workspace(name), f"Workspace {name} is unlocked.")
 
 
 def _locked(found: Workspace) -> str | None:

@@ -197,6 +197,9 @@ def _capacity(run: Run, around: Surroundings) -> Waiting:
     if not around.has_pool:
         text = f"there is no pool {run.pool}: `iacq pool create {run.pool} --max N`, or start agents for it"
         return Waiting(code="no_agent", text=text)
+    if around.pods == 0 and around.maximum == 0:
+        text = f"pool {run.pool} may have no pods: `iacq pool update {run.pool} --max N`, or start agents for it"
+        return Waiting(code="no_agent", text=text)
     if around.pods == 0:
         return Waiting(code="no_agent", text="no pod is online yet")
     if around.full_slots:

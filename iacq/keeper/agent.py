@@ -44,6 +44,12 @@ _NO_ROOM = 1.0
 _TRIES_TO_FINISH = 3
 """How often a slot is started again in a stopping pod to report a job of which nothing is alive."""
 
+_DYING_SECONDS = 1.0
+"""A parent that dies asks to stop as often as it has threads, within so long."""
+
+_LAST_THREAD = 0.2
+"""Seconds after which a parent of which a thread has died is gone."""
+
 _PATIENCE = 3600.0
 
 
@@ -66,7 +72,9 @@ class ProcessTree:
         self._slots_root = slots_root
         self._orphans = Orphans(slots_root)
         self._children: list[Child] = []
+        self._parent = os.getppid()
         self._requests_to_stop = 0
+        self._first_request = 0.0  # monotonic seconds
         self._stop_at: float | None = None  # monotonic seconds when slots interrupt what they run
 
     def run(self, children: Mapping[str, Callable[[ChildContext], None]], stop_grace: float) -> int:
@@ -147,10 +155,28 @@ class ProcessTree:
                 self._orphans.look()
         if self._server is not None and self._server.fileno() in ready:
             self._lose_server(self._server)
-        caught = self._wakeup.drain()
-        self._requests_to_stop += caught.count(signal.SIGTERM) + caught.count(signal.SIGINT)
+        self._count_requests(self._wakeup.drain())
         self._reap()
         self._orphans.tend()
+
+    def _count_requests(self, caught: bytes) -> None:
+        """Count the requests to stop. The death of the parent is one: the kernel makes one of each of its threads."""
+        number = caught.count(signal.SIGTERM) + caught.count(signal.SIGINT)
+        if number == 0:
+            return
+        now = time.monotonic()
+        if self._requests_to_stop == 0:
+            self._first_request = now
+        more_than_one = self._requests_to_stop + number > 1
+        if more_than_one and now - self._first_request < _DYING_SECONDS and self._parent_is_gone():
+            self._requests_to_stop = max(self._requests_to_stop, 1)
+        else:
+            self._requests_to_stop += number
+
+    def _parent_is_gone(self) -> bool:
+        if os.getppid() == self._parent:
+            time.sleep(_LAST_THREAD)
+        return os.getppid() != self._parent
 
     def _lose_server(self, server: ForkServer) -> None:
         server.close()

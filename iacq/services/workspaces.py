@@ -55,7 +55,9 @@ def _with_names(workspace: Workspace, secrets: WorkspaceSecrets) -> Workspace:
 
 def _checked(core: Core, workspace: Workspace, secrets: WorkspaceSecrets) -> Workspace:
     if core.database.read(pools.find, workspace.pool) is None and workspace.pool != domain.DEFAULT_POOL:
-        raise InvalidInput(f"there is no pool {workspace.pool!a}", field="--pool")
+        raise InvalidInput(
+            f"there is no pool {workspace.pool!a}", field="--pool", hint="`iacq pool list`, or `iacq pool create`"
+        )
     enqueuing.check_variables(workspace.variables, field="--var")
     enqueuing.check_variables(secrets.variables, field="--secret-var")
     secrets_domain.check_added(secrets)

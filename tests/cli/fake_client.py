@@ -165,7 +165,9 @@ class FakeClient:
         return self._control
 
     def workspace(self, name: str) -> Workspace:
-        return Workspace(name=name, pool="default", path="/src", auto_apply=False, variables={"a": "1"})
+        return Workspace(
+            name=name, pool="default", path="/src", auto_apply=False, variables={"a": "1"}, secret_environment=("B",)
+        )
 
     def create_workspace(self, workspace: Workspace, **secrets: dict[str, str]) -> Workspace:
         self.calls.append(("create_workspace", (workspace, secrets)))

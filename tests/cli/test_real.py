@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import pty
+import re
 import stat
 import subprocess
 import sys
@@ -91,7 +92,10 @@ def test_settings_hide_secrets(iacq):
     assert found["IACQ_DATABASE_URL"]["value"] == "***"
     assert (found["IACQ_LEASE"]["value"], found["IACQ_LEASE"]["source"]) == (60.0, "environment")
     assert all(entry["meaning"] for entry in found.values())
-    assert "hush" not in iacq(None, "settings", env=given).output
+    shown = iacq(None, "settings", env=given).output
+    assert "hush" not in shown
+    assert re.search(r"IACQ_PLAN_EXPIRES +7d ", shown)
+    assert re.search(r"IACQ_LEASE +1m ", shown)
 
 
 def test_db(iacq):

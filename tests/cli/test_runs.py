@@ -189,6 +189,7 @@ class TestApply:
         assert result.exit_code == 130
         assert client.called("discard") == client.called("confirm") == []
         assert "iacq confirm 42" in result.stderr
+        assert "iacq discard 42" in result.stderr
 
     def test_auto_approve_follows_both_phases(self, iacq):
         client = FakeClient()
@@ -203,6 +204,12 @@ class TestApply:
         client = FakeClient()
         iacq(client, "apply", "net")
         assert client.called("enqueue")[0]["auto_apply"] is None
+
+    @pytest.mark.parametrize("word", ["-auto-approve=false", "--no-auto-approve"])
+    def test_the_policy_of_the_workspace_can_be_overruled(self, iacq, word):
+        client = FakeClient()
+        iacq(client, "destroy", "net", word)
+        assert client.called("enqueue")[0]["auto_apply"] is False
 
     def test_nothing_to_do_asks_nothing(self, iacq):
         result = iacq(FakeClient(plan_ends=NOTHING), "apply", "net", terminal=True)

@@ -18,7 +18,8 @@ from iacq.cli import spelling
         (["-parallelism=4"], ["--parallelism=4"]),
         (["-auto-approve"], ["--auto-approve"]),
         (["-auto-approve=true"], ["--auto-approve"]),
-        (["--auto-approve=false"], []),
+        (["--auto-approve=false"], ["--no-auto-approve"]),
+        (["-json=false"], []),
         (
             ["-detailed-exitcode", "-json", "-refresh-only"],
             ["--detailed-exitcode", "--json", "--refresh-only"],

@@ -147,8 +147,10 @@ def test_update_forgets_variables(iacq):
 def test_update_forgets_secrets(iacq):
     client = FakeClient()
     words = ["--remove-secret", "a", "--remove-secret", "B"]
-    assert iacq(client, "workspace", "update", "net", *words).exit_code == 0
+    result = iacq(client, "workspace", "update", "net", *words)
+    assert result.exit_code == 0
     assert client.called("update_workspace")[0]["remove_secrets"] == ("a", "B")
+    assert "The old value of B is not hidden any more" in result.stderr
 
 
 def test_outputs_hide_what_is_sensitive_until_it_is_named(iacq):

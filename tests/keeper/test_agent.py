@@ -387,6 +387,43 @@ def test_a_second_request_is_told_and_shortens_the_grace(agent: Agent, tmp_path:
     assert agent.process.wait(60) == 0
 
 
+_PARENT = """
+import subprocess, sys, threading
+from iacq.adapters.programs.child_process import die_with_parent
+
+def start():
+    child = subprocess.Popen(sys.argv[1:], preexec_fn=die_with_parent(), start_new_session=True)
+    print(child.pid, flush=True)
+    child.wait()
+
+for _ in range(6):
+    threading.Thread(target=threading.Event().wait, daemon=True).start()
+threading.Thread(target=start).start()
+"""
+
+
+def test_a_parent_that_dies_is_one_request(agent: Agent, tmp_path: Path) -> None:
+    """`iacq up` was killed: terraform has its grace all the same, though the kernel signals for several threads."""
+    program = [sys.executable, "-m", "tests.keeper.agent_program", str(tmp_path), "1", "600", "hurried", "idle"]
+    with subprocess.Popen(
+        [sys.executable, "-c", _PARENT, *program], cwd=CHECKOUT, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        slot, housekeeping = agent.boot("slot-1"), agent.boot("housekeeping")
+        parent.kill()
+    heard = tmp_path / "slot-1.heard"
+    wait_until(lambda: heard.exists() and heard.read_text())
+    os.kill(housekeeping, signal.SIGKILL)
+    wait_until(lambda: not Path(f"/proc/{housekeeping}").exists(), what="the agent has looked at what came")
+    try:
+        assert heard.read_text() == "SIGTERM"
+        assert not has_ended(slot)
+    finally:
+        os.kill(pid, signal.SIGKILL)  # its children have nobody to report to
+        os.kill(slot, signal.SIGKILL)
+
+
 def test_two_requests_at_once_are_two(agent: Agent, tmp_path: Path) -> None:
     """Of two SIGTERMs that wait to be handled a slot would hear one, and be killed before it interrupted anything."""
     (tmp_path / "deaf").touch()

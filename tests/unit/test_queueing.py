@@ -104,6 +104,7 @@ def test_sentences_name_who_and_what() -> None:
     assert "run 8 (pending)" in text(ahead=AHEAD)
     assert "iacq up" in text(control_seen=False)
     assert "iacq pool create default --max" in text(free_slots=0, pods=0, has_pool=False)
+    assert "iacq pool update default --max" in text(free_slots=0, pods=0, maximum=0)
     assert "maximum of 2 pods" in text(free_slots=0, maximum=2)
     assert "run 9 goes first" in text(free_slots=0, overtaken_by=9)
     assert text(free_slots=0, starting_since=3_661_000).endswith("since 01:01:01 UTC")

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -83,6 +84,37 @@ def test_an_error_names_the_variable_and_the_value(tmp_path: Path, variable: str
     (tmp_path / ".env").write_text(f"{variable}='{value}'\n")
     with pytest.raises(InvalidInput, match=variable):
         settings.load({}, tmp_path)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://u:hush@h/d", "postgresql:/u@h/d", "/var/iacq.db"])
+def test_another_database_is_refused_without_its_password(tmp_path: Path, url: str) -> None:
+    with pytest.raises(InvalidInput, match="expected postgresql://") as caught:
+        settings.load({"IACQ_DATABASE_URL": url}, tmp_path)
+    assert caught.value.field == "IACQ_DATABASE_URL"
+    assert "hush" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"IACQ_LEASE": "8s", "IACQ_RENEW": "60s"}, "IACQ_RENEW"),
+        ({"IACQ_LEASE": "20s"}, "IACQ_RENEW"),
+        ({"IACQ_HEARTBEAT": "60s"}, "IACQ_HEARTBEAT"),
+        ({"IACQ_AGENT_OFFLINE": "1s"}, "IACQ_HEARTBEAT"),
+    ],
+)
+def test_times_by_which_what_is_alive_counts_as_dead_are_refused(tmp_path: Path, given: Any, field: str) -> None:
+    with pytest.raises(InvalidInput, match="taken for dead") as caught:
+        settings.load(given, tmp_path)
+    assert caught.value.field == field
+
+
+def test_a_misspelt_setting_in_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("IACQ_DATABASE=postgresql://h/d\n")
+    with pytest.raises(InvalidInput, match="no setting IACQ_DATABASE"):
+        settings.load({}, tmp_path)
+    (tmp_path / ".env").write_text("IACQ_NO_DOWNLOAD=1\nDATABASE=x\n")
+    assert settings.load({}, tmp_path).database_url is None
 
 
 def test_a_url_without_a_driver_means_the_one_that_is_brought(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +125,9 @@ def _write_var_files(ctx: PhaseContext, whose: str, var_files: tuple[VarFile, ..
     paths = []
     for number, file in enumerate(var_files, 1):
         ending = ".tfvars.json" if file.name.endswith(".json") else ".tfvars"
-        path = ctx.directory.scratch / f"{whose}-{number}{ending}"
+        # terraform names it where something is wrong in it: people know theirs by its name.
+        stem = re.sub(r"[^A-Za-z0-9_.-]", "_", Path(file.name).name.removesuffix(ending))[:60]
+        path = ctx.directory.scratch / f"{whose}-{number}-{stem}{ending}"
         _write(path, file.text.encode())
         paths.append(path)
     return tuple(paths)
