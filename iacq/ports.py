@@ -423,7 +423,10 @@ class PodRuntime(Protocol):
         ...
 
     def mark(self, name: str, *, uid: str, in_use: bool) -> None:
-        """Write whether runs need the pod, where those look who would move it. Nothing happens if there is none."""
+        """Write whether runs need the pod, where those look who would move it. Nothing happens if there is none.
+
+        Raises Unavailable; Conflict if it is not allowed.
+        """
         ...
 
     def present(self, expected: Collection[str] = ()) -> list[PresentPod]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
@@ -37,7 +38,8 @@ def _cluster(settings: Settings) -> str:
 
 
 def _rights(settings: Settings) -> str:
-    needed = rights.NEEDED + ((rights.OF_OWNER,) if settings.pod_owner else ())
+    owner = settings.pod_owner
+    needed = rights.NEEDED + ((dataclasses.replace(rights.OF_OWNER, name=owner),) if owner else ())
     with contextlib.closing(KubernetesApi(settings)) as api:
         missing = rights.find_missing(api, needed)
         if missing:

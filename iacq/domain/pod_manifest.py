@@ -27,7 +27,8 @@ _WORK = "/var/lib/iacq"
 _PROVIDERS = "/var/lib/iacq-providers"
 _PROVIDERS_VOLUME = "providers"
 _WORK_LIMIT = "10Gi"
-_RESOURCES = {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "4Gi"}}
+_CUT_OFF = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+"""Taints of a node that does not answer."""
 
 _KEYS = {
     "containers": "name",
@@ -151,7 +152,10 @@ def _defaults(pod: WorkerPod, environment: Mapping[str, str], spec: Mapping[str,
     if pod.image is not None:
         worker["image"] = pod.image
     if "resources" not in _worker_of(spec):  # a default request may be above a given limit
-        worker["resources"] = _RESOURCES
+        worker["resources"] = {
+            "requests": {"cpu": "500m", "memory": f"{max(1024, 256 + 256 * pod.slots)}Mi"},
+            "limits": {"memory": f"{max(4, 1 + pod.slots)}Gi"},
+        }
     volumes = [{"name": "work", "emptyDir": {"sizeLimit": _WORK_LIMIT}}, {"name": "tmp", "emptyDir": {}}]
     return {"metadata": {}, "spec": {"enableServiceLinks": False, "containers": [worker], "volumes": volumes}}
 
@@ -165,6 +169,12 @@ def _complete(spec: dict[str, Any]) -> None:
     limit = _bytes((volumes["work"]["emptyDir"] or {}).get("sizeLimit"))
     if limit is not None and "IACQ_DISK_CAP" not in given:
         worker["env"].append({"name": "IACQ_DISK_CAP", "value": str(limit // 2)})
+    # A machine that is cut off for some minutes goes on: the cluster would tell its pods to stop once it is back.
+    tolerated = {entry.get("key") for entry in spec.get("tolerations", ())}
+    spec["tolerations"] = [
+        *spec.get("tolerations", ()),
+        *({"key": key, "operator": "Exists", "effect": "NoExecute"} for key in _CUT_OFF if key not in tolerated),
+    ]
     if _PROVIDERS_VOLUME in volumes:
         mounts = worker.get("volumeMounts", [])
         if not any(mount.get("name") == _PROVIDERS_VOLUME for mount in mounts):

@@ -185,13 +185,21 @@ class PodManager:
             logger.info("silent for long: forgotten", extra=log.ids(pod=name))
 
     def _mark(self, ours: Sequence[Pod], present: Mapping[str, PresentPod]) -> None:
-        """Say of each pod whether runs need it, where that has changed. One that comes is needed by what waits."""
+        """Say of each pod whether runs need it, where that has changed. One that comes is needed by what waits.
+
+        It is advice for an autoscaler: a cluster that does not take it keeps no pod from being looked after.
+        """
         held = {slot.pod_name for slot in self.core.database.read(slots.listed) if slot.run_id}
         for pod in ours:
             found = present.get(pod.name)
             in_use = pod.name in held or pod.status is PodStatus.STARTING
             if found is not None and found.in_use not in (None, in_use):
-                self._runtime.mark(pod.name, uid=found.uid, in_use=in_use)
+                try:
+                    self._runtime.mark(pod.name, uid=found.uid, in_use=in_use)
+                except Conflict as error:
+                    if _rarely("mark"):
+                        logger.warning("not marked: %s", error.message, extra=log.ids(pod=pod.name))
+                    return
 
     def reconcile_reserved_pods(self) -> None:
         """Release slots that are kept for a run in a pod that gets no work: it can be prepared in another one."""

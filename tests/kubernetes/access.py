@@ -20,6 +20,7 @@ _RIGHTS = frozenset(
         ("get", "deployments"),
     }
 )
+_NAMED = {"deployments": "iacq-control"}
 
 
 class Access:
@@ -49,4 +50,6 @@ class Access:
         """Answer a SelfSubjectAccessReview."""
         wanted = given["spec"]["resourceAttributes"]
         resource = "/".join(filter(None, (wanted.get("resource"), wanted.get("subresource"))))
-        return {**given, "status": {"allowed": (wanted.get("verb"), resource) in self.rights}}
+        # A rule with names allows nothing of those that it does not name, nor of all.
+        named = resource not in _NAMED or wanted.get("name") == _NAMED[resource]
+        return {**given, "status": {"allowed": named and (wanted.get("verb"), resource) in self.rights}}

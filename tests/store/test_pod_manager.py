@@ -161,6 +161,19 @@ def test_whether_runs_need_a_pod_is_said_when_that_changes(fleet: FleetWorld) ->
     assert (fleet.runtime.pods[name].in_use, fleet.runtime.marks) == (True, 2)
 
 
+def test_a_cluster_that_refuses_the_mark_keeps_no_pod_from_being_looked_after(
+    fleet: FleetWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise Conflict("the cluster does not allow to patch the pod")
+
+    monkeypatch.setattr(fleet.runtime, "mark", refuse)
+    fleet.online(min_pods=1)
+    fleet.pool(min_pods=2)
+    fleet.manager.reconcile_pods()
+    assert len(fleet.names()) == 2
+
+
 def test_a_runtime_that_does_not_mark_pods_is_not_asked_to(fleet: FleetWorld) -> None:
     name = fleet.online(min_pods=1)
     fleet.runtime.pods[name] = dataclasses.replace(fleet.runtime.pods[name], in_use=None)

@@ -56,12 +56,14 @@ def test_a_cluster_that_is_as_it_should_be(settings: Settings) -> None:
 
 
 def test_each_missing_right_is_named(cluster: Cluster, settings: Settings) -> None:
+    owned = dataclasses.replace(settings, pod_owner="iacq-control")
+    assert look("rights", owned).startswith("all 8"), "the rule for the Deployment names it"
     cluster.api.access.rights -= {("patch", "pods"), ("watch", "pods")}
     with pytest.raises(Unavailable, match="no right to watch pods, patch pods in namespace iacq"):
         look("rights", settings)
     cluster.api.access.rights -= {("get", "deployments")}
     with pytest.raises(Unavailable, match="get deployments"):
-        look("rights", dataclasses.replace(settings, pod_owner="iacq-control"))
+        look("rights", owned)
 
 
 def test_every_template_that_the_cluster_refuses_is_named_and_no_pod_is_made(

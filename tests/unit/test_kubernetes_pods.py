@@ -116,6 +116,14 @@ def test_absence_is_believed_only_when_the_server_says_it_of_that_name(cluster: 
     assert names(late, "pod-a", "pod-b") == ["pod-a"]
 
 
+def test_a_webhook_that_refuses_is_an_answer(cluster: Cluster, make: Make) -> None:
+    """With whatever code it likes: the cluster is not away, and the pods of other pools go on."""
+    runtime = make(patience=600)
+    cluster.fail(verb="create", code=500, message='admission webhook "policy" denied the request: no')
+    with pytest.raises(Conflict, match="denied the request: no"):
+        runtime.create(spec())
+
+
 def test_a_404_of_something_on_the_way_proves_nothing(cluster: Cluster, make: Make) -> None:
     runtime = make()
     assert runtime.present() == []
@@ -202,7 +210,7 @@ def test_a_right_that_is_missing_is_named_in_one_sentence(cluster: Cluster, make
         ("patch", lambda: runtime.mark("pod-a", uid="u", in_use=True)),
     ):
         cluster.api.access.rights.discard((verb, "pods"))
-        with pytest.raises(Unavailable, match=f"no right to .*{verb} pods in namespace iacq"):
+        with pytest.raises((Unavailable, Conflict), match=f"no right to .*{verb} pods in namespace iacq"):
             call()
     cluster.api.access.rights.discard(("create", "pods"))
     with pytest.raises(Conflict, match='cannot create resource "pods"'):

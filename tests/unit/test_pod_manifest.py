@@ -104,6 +104,11 @@ def test_a_template_is_merged_field_by_field() -> None:
         """
     )
     spec, container = made["spec"], worker(made)
+    assert [one["key"] for one in spec["tolerations"]] == [
+        "spot",
+        "node.kubernetes.io/not-ready",
+        "node.kubernetes.io/unreachable",
+    ]
     assert made["metadata"]["labels"]["team"] == "network"
     assert made["metadata"]["labels"]["iacq/pool"] == "default"
     assert "automountServiceAccountToken" not in spec, "an account of its own is there to be used"

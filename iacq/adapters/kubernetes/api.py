@@ -99,7 +99,7 @@ class KubernetesApi:
             else:
                 if response.status < 300:
                     return Answer(body=_json(data), date=response.headers.get("Date"))
-                if response.status != _BUSY and response.status < 500:
+                if _is_refusal(response.status, _json(data)):
                     raise Refused(response.status, _json(data))
                 problem = _busy(response.status, _json(data))
                 wait = _seconds(response.headers.get("Retry-After"))
@@ -119,7 +119,7 @@ class KubernetesApi:
         if response.status < 300:
             return response.response
         data = _json(response.read())
-        if response.status == _BUSY or response.status >= 500:
+        if not _is_refusal(response.status, data):
             raise _busy(response.status, data)
         raise Refused(response.status, data)
 
@@ -223,6 +223,11 @@ def _not_known_here() -> Unavailable:
         hint="they have expired, or belong to another cluster",
         code="cluster_credentials",
     )
+
+
+def _is_refusal(status: int, said: Mapping[str, Any]) -> bool:
+    """Tell whether the server said no, rather than that it cannot answer. A webhook may say it with any code."""
+    return (status != _BUSY and status < 500) or "admission webhook" in str(said.get("message"))
 
 
 def _busy(status: int, said: Mapping[str, Any]) -> Unavailable:

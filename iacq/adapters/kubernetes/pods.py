@@ -90,8 +90,9 @@ class KubernetesPodRuntime:
         try:
             said = self._api.call("PATCH", self._path(name), body=change, content_type=MERGE_PATCH).body
         except Refused as error:
-            if not error.is_absence("pods", name) and error.status != 409:  # another one of the same name
-                raise self._unavailable(error, "patch pods") from error
+            if not error.is_absence("pods", name) and error.status not in (409, 422):  # another one of the same name
+                problem = self._unavailable(error, "patch pods")
+                raise Conflict(problem.message, hint=problem.hint, code="pod_forbidden") from error
         else:
             self._watch.learn(said)
 
@@ -127,10 +128,10 @@ class KubernetesPodRuntime:
                 return
             if error.status in (400, 422):
                 raise _bad_template(spec, error) from error
-            if error.status == 403:
+            if error.status == 403 or error.status >= 500:  # a webhook refuses with whatever code it likes
                 raise Conflict(
                     f"the cluster does not allow a pod of pool {spec.pool}: {error.message}",
-                    hint="a quota, a policy, or the right to create pods: `iacq doctor` tells which",
+                    hint="a quota, a policy, a webhook, or the right to create pods: `iacq doctor` tells which",
                     code="pod_forbidden",
                 ) from error
             raise self._unavailable(error, "create pods") from error

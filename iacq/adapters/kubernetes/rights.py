@@ -17,6 +17,7 @@ class Right:
     verb: str
     resource: str
     group: str = ""  # the core one
+    name: str = ""  # of the one object that is meant; a rule may name it
 
     def __str__(self) -> str:
         return f"{self.verb} {self.resource}"
@@ -38,6 +39,8 @@ def find_missing(api: KubernetesApi, rights: tuple[Right, ...]) -> list[Right]:
 
 def _has(api: KubernetesApi, right: Right) -> bool:
     asked = {"namespace": api.namespace, "verb": right.verb, "resource": right.resource, "group": right.group}
+    if right.name:
+        asked["name"] = right.name
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SelfSubjectAccessReview",
