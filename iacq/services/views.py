@@ -75,7 +75,7 @@ def _capacity(tx: Transaction) -> Callable[[str], dict[str, Any]]:
             "starting_reason": reason,
             "full_slots": full.get(pool, 0),
             "failing": found.failing if found else None,
-            "maximum": maximum if maximum is not None and existing >= maximum else None,
+            "maximum": maximum if maximum is not None and existing >= maximum and (maximum or not existing) else None,
         }
 
     return of
