@@ -188,7 +188,7 @@ def _finish(worker: SlotWorker) -> None:
         while not _quietly(unfinished.settle, worker) and worker.stop_at is not None and unfinished.is_left(worker):
             if worker.core.clock.monotonic() >= worker.stop_at:
                 _quietly(_interrupt, worker)
-            time.sleep(_SETTLE_AGAIN)
+            time.sleep(_SETTLE_AGAIN)  # nothing else is left to do in this process
 
 
 def _interrupt(worker: SlotWorker) -> None:

@@ -175,7 +175,7 @@ class ProcessTree:
 
     def _parent_is_gone(self) -> bool:
         if os.getppid() == self._parent:
-            time.sleep(_LAST_THREAD)
+            time.sleep(_LAST_THREAD)  # the kernel tells nobody when the last one is gone
         return os.getppid() != self._parent
 
     def _lose_server(self, server: ForkServer) -> None:

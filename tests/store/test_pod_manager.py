@@ -167,7 +167,7 @@ def test_a_cluster_that_refuses_the_mark_keeps_no_pod_from_being_looked_after(
     def refuse(*_: object, **__: object) -> None:
         raise Conflict("the cluster does not allow to patch the pod")
 
-    monkeypatch.setattr(fleet.runtime, "mark", refuse)
+    monkeypatch.setattr(fleet.runtime, "mark", refuse)  # the fake allows everything
     fleet.online(min_pods=1)
     fleet.pool(min_pods=2)
     fleet.manager.reconcile_pods()

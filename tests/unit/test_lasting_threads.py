@@ -123,7 +123,7 @@ def test_states_are_stored_on(tmp_path: Path, threads: ThreadPoolExecutor, monke
             raise OSError(errno.EIO, "Input/output error")
         return really(path, **options)
 
-    monkeypatch.setattr(Path, "stat", stat)
+    monkeypatch.setattr(Path, "stat", stat)  # no disk here fails on request
     with StateWriter(present, threads, "network", 1, fence=1, effects_fence=1, file=file):
         wait_until(lambda: looks > 3, what="a look after the one that failed")
         file.write_text(STATE % 1)
@@ -131,7 +131,7 @@ def test_states_are_stored_on(tmp_path: Path, threads: ThreadPoolExecutor, monke
 
 
 def test_logs_are_stored_on(tmp_path: Path, threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logwriter, "_AFTER_UNFORESEEN", 0.01)
+    monkeypatch.setattr(logwriter, "_AFTER_UNFORESEEN", 0.01)  # nobody waits for a second here
     database = Answers(UnforeseenError(), None)
     database.read = lambda *_: 0  # type: ignore[method-assign,assignment]
     with contextlib.closing(
@@ -148,7 +148,7 @@ def test_what_cannot_be_read_now_takes_no_thread_for_ever(tmp_path: Path, monkey
     def load(*_: object) -> bytes:
         raise answers.pop(0)
 
-    monkeypatch.setattr(remains, "load_artifact", load)
+    monkeypatch.setattr(remains, "load_artifact", load)  # no disk here fails on request
     database = Answers(None)
     database.read = lambda *_: 0  # type: ignore[method-assign,assignment]
     worker: Any = SimpleNamespace(core=core(database, tmp_path), threads=_attendants())
@@ -167,6 +167,7 @@ def test_an_adopted_apply_is_followed_though_its_inputs_cannot_be_read(
         raise Unavailable("Input/output error")
 
     followed: list[object] = []
+    # What follows is tested with real terraform; here, that it is reached.
     monkeypatch.setattr(ending, "follow", lambda ctx, *_: followed.append(ctx.log.masking))
     shown = SimpleNamespace(write=lambda _text: None)
     ctx: Any = SimpleNamespace(run=samples.run(Status.APPLYING), learn_secrets=learn, log=shown)
@@ -280,7 +281,7 @@ def test_what_cannot_be_adopted_is_interrupted_in_time(stopping: StoppingSlot, m
         interrupted.append((directory, pauses))
         stopping.jobs = []  # it ends
 
-    monkeypatch.setattr(slot.time, "sleep", pause)
+    monkeypatch.setattr(slot.time, "sleep", pause)  # time goes on by as much as the test says
     worker.keeper = SimpleNamespace(interrupt=interrupt)
     worker.stop_at = clock.monotonic() + 1500
     stopping.jobs = [job]
